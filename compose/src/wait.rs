@@ -1,0 +1,42 @@
+//! Waiting for a condition, with a limit and a name: the only way anything here waits. Level-triggered: the condition is
+//! looked at again and again, so nothing is lost by looking late. Never a plain sleep in place of a condition.
+
+use std::time::{Duration, Instant};
+
+/// How often a condition is looked at. Short, for what is waited for is mostly a matter of milliseconds.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
+
+/// Looks at `probe` until it gives a value, at most for `limit`.
+///
+/// # Errors
+/// When the limit has passed: what was waited for, and for how long.
+pub async fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> anyhow::Result<T> {
+    let begin = Instant::now();
+    loop {
+        // A probe that hangs (a stopped server takes a connection and says nothing) must not outlast the limit.
+        let left = limit.saturating_sub(begin.elapsed());
+        match tokio::time::timeout(left.max(BETWEEN_LOOKS), probe()).await {
+            Ok(Some(value)) => return Ok(value),
+            Ok(None) | Err(_) if begin.elapsed() >= limit => {
+                anyhow::bail!("waited {:.1} s for {what}, in vain", begin.elapsed().as_secs_f64())
+            }
+            Ok(None) => tokio::time::sleep(BETWEEN_LOOKS).await,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Waits until `port` on the loopback takes a connection.
+///
+/// # Errors
+/// When it does not within `limit`.
+pub async fn for_port(what: &str, port: u16, limit: Duration) -> anyhow::Result<()> {
+    until(&format!("{what} to listen on port {port}"), limit, async || {
+        tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
+    })
+    .await
+}
