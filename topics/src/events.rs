@@ -282,7 +282,7 @@ pub struct Cause {
     /// In words, with the server's own text.
     pub text: String,
     /// The server concerned, `host:port`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub endpoint: Option<String>,
 }
 
