@@ -1,0 +1,385 @@
+//! Questions to a server about names: stat, list, locate, rename, remove, checksum, space, configuration.
+//! Every call has a deadline; dropping its future abandons the answer, and what the server does with the request stays
+//! unknown, as after a timeout.
+
+use std::ffi::CString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use xrootd_sys as sys;
+
+use crate::call::{self, Answer, RawStat, c_string};
+use crate::error::{Error, ErrorKind};
+use crate::handle::FsHandle;
+use crate::url::{Endpoint, check_path};
+
+/// `kXR_locate`: give names rather than addresses.
+const PREFER_NAMES: u32 = 0x0100;
+/// `kXR_locate`: do not answer from memory.
+const REFRESH: u32 = 0x0080;
+
+/// What a server says of a file or folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// Bytes.
+    pub size: u64,
+    /// Last modification, seconds since 1970.
+    pub mtime: i64,
+    /// It is a folder.
+    pub is_dir: bool,
+    /// We may read it.
+    pub readable: bool,
+    /// We may write it.
+    pub writable: bool,
+    /// It is not on disk just now (tape).
+    pub offline: bool,
+    /// The server's identification of the file; another file of the same name has another.
+    pub id: String,
+}
+
+/// A name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The bare name.
+    pub name: String,
+    /// Its stat, where the server gave it.
+    pub stat: Option<Stat>,
+}
+
+/// Space behind a path, in bytes; what the server does not state is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Space {
+    /// All of it.
+    pub total: Option<u64>,
+    /// What is free.
+    pub free: Option<u64>,
+    /// The largest piece that is free.
+    pub largest_free: Option<u64>,
+    /// What is used.
+    pub used: Option<u64>,
+    /// The quota, where there is one.
+    pub quota: Option<u64>,
+}
+
+/// A server's names. Cheap to clone.
+#[derive(Clone)]
+pub struct FileSystem {
+    endpoint: Endpoint,
+    handle: Arc<FsHandle>,
+}
+
+impl std::fmt::Debug for FileSystem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileSystem").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl FileSystem {
+    /// The names of a server; does not connect yet.
+    pub fn new(endpoint: &Endpoint) -> Self {
+        let url = CString::new(format!("root://{endpoint}/")).expect("an endpoint holds no NUL");
+        let handle = FsHandle::new(&url).expect("memory for one small object");
+        Self { endpoint: endpoint.clone(), handle: Arc::new(handle) }
+    }
+
+    /// The server.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Looks at a path; `None` when there is nothing.
+    pub async fn stat(&self, path: &str, deadline: Duration) -> Result<Option<Stat>, Error> {
+        let (what, c_path) = self.checked("stat", path)?;
+        let answer = self
+            .send(
+                what.clone(),
+                deadline,
+                |answer| answer.stat(),
+                |raw, done, ctx, seconds| {
+                    // SAFETY: a live file system, a NUL-terminated path, and a callback with its own context.
+                    unsafe { sys::xrds_fs_stat(raw, c_path.as_ptr(), seconds, done, ctx) }
+                },
+            )
+            .answer()
+            .await;
+        match answer {
+            Ok(Some(stat)) => Ok(Some(stat.into())),
+            Ok(None) => Err(Error::lost(what)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Renames, and overwrites without a word what is there. A missing source is `NotFound`, which after a broken
+    /// connection may also mean that the library sent it twice and the first did it: look.
+    pub async fn mv(&self, from: &str, to: &str, deadline: Duration) -> Result<(), Error> {
+        let (what, c_from) = self.checked("rename", from)?;
+        check_path(&what, to)?;
+        let c_to = c_string(&what, to)?;
+        let what = format!("rename {from} to {to} at {}", self.endpoint);
+        self.send(what, deadline, nothing, |raw, done, ctx, seconds| {
+            // SAFETY: as in `stat`.
+            unsafe { sys::xrds_fs_mv(raw, c_from.as_ptr(), c_to.as_ptr(), seconds, done, ctx) }
+        })
+        .answer()
+        .await
+    }
+
+    /// Removes a file.
+    pub async fn rm(&self, path: &str, deadline: Duration) -> Result<(), Error> {
+        let (what, c_path) = self.checked("remove", path)?;
+        self.send(what, deadline, nothing, |raw, done, ctx, seconds| {
+            // SAFETY: as in `stat`.
+            unsafe { sys::xrds_fs_rm(raw, c_path.as_ptr(), seconds, done, ctx) }
+        })
+        .answer()
+        .await
+    }
+
+    /// Removes an empty folder.
+    pub async fn rmdir(&self, path: &str, deadline: Duration) -> Result<(), Error> {
+        let (what, c_path) = self.checked("remove folder", path)?;
+        self.send(what, deadline, nothing, |raw, done, ctx, seconds| {
+            // SAFETY: as in `stat`.
+            unsafe { sys::xrds_fs_rmdir(raw, c_path.as_ptr(), seconds, done, ctx) }
+        })
+        .answer()
+        .await
+    }
+
+    /// Makes a folder, and those above it with `parents`; one that exists is then no error.
+    pub async fn mkdir(&self, path: &str, mode: u32, parents: bool, deadline: Duration) -> Result<(), Error> {
+        let (what, c_path) = self.checked("make folder", path)?;
+        self.send(what, deadline, nothing, |raw, done, ctx, seconds| {
+            // SAFETY: as in `stat`.
+            unsafe {
+                sys::xrds_fs_mkdir(raw, c_path.as_ptr(), i32::from(parents), mode & 0o777, seconds, done, ctx)
+            }
+        })
+        .answer()
+        .await
+    }
+
+    /// Sets the permission bits.
+    pub async fn chmod(&self, path: &str, mode: u32, deadline: Duration) -> Result<(), Error> {
+        let (what, c_path) = self.checked("change mode of", path)?;
+        self.send(what, deadline, nothing, |raw, done, ctx, seconds| {
+            // SAFETY: as in `stat`.
+            unsafe { sys::xrds_fs_chmod(raw, c_path.as_ptr(), mode & 0o777, seconds, done, ctx) }
+        })
+        .answer()
+        .await
+    }
+
+    /// The names in a folder with their stats, in no order. Behind a redirector: those of one data server.
+    pub async fn dirlist(&self, path: &str, deadline: Duration) -> Result<Vec<DirEntry>, Error> {
+        let (what, c_path) = self.checked("list", path)?;
+        let entries = self
+            .send(
+                what,
+                deadline,
+                |answer| answer.entries(),
+                |raw, done, ctx, seconds| {
+                    // SAFETY: as in `stat`.
+                    unsafe { sys::xrds_fs_dirlist(raw, c_path.as_ptr(), 1, seconds, done, ctx) }
+                },
+            )
+            .answer()
+            .await?;
+        Ok(entries
+            .into_iter()
+            .filter(|entry| !matches!(entry.name.as_str(), "" | "." | ".."))
+            .map(|entry| DirEntry { name: entry.name, stat: entry.stat.map(Stat::from) })
+            .collect())
+    }
+
+    /// A file's checksum of a kind (`adler32`, `crc32c`, ...) as the server computes or remembers it: kind and hex value.
+    pub async fn checksum(
+        &self,
+        path: &str,
+        kind: &str,
+        deadline: Duration,
+    ) -> Result<(String, String), Error> {
+        let (what, _) = self.checked(&format!("{kind} of"), path)?;
+        let argument = format!("{path}?cks.type={kind}");
+        let answer = self.query(what.clone(), sys::QUERY_CHECKSUM, &argument, deadline).await?;
+        match answer.split_whitespace().collect::<Vec<_>>()[..] {
+            [kind, value] => Ok((kind.to_owned(), value.to_owned())),
+            _ => Err(Error::from_status(303, 0, format!("not a checksum: {answer:?}"), what)),
+        }
+    }
+
+    /// Values of the server's configuration, in the order of the keys; a key that it does not know comes back as itself.
+    pub async fn query_config(&self, keys: &[&str], deadline: Duration) -> Result<Vec<String>, Error> {
+        let argument = keys.join(" ");
+        let what = format!("configuration ({argument}) of {}", self.endpoint);
+        let answer = self.query(what.clone(), sys::QUERY_CONFIG, &argument, deadline).await?;
+        let values: Vec<String> = answer.lines().map(str::to_owned).collect();
+        if values.len() == keys.len() {
+            Ok(values)
+        } else {
+            let message = format!("{} values for {} keys: {answer:?}", values.len(), keys.len());
+            Err(Error::from_status(303, 0, message, what))
+        }
+    }
+
+    /// Space behind a path.
+    pub async fn space(&self, path: &str, deadline: Duration) -> Result<Space, Error> {
+        let (what, _) = self.checked("space of", path)?;
+        let answer = self.query(what, sys::QUERY_SPACE, path, deadline).await?;
+        let mut space = Space::default();
+        for (key, value) in answer.split('&').filter_map(|pair| pair.split_once('=')) {
+            // A quota of -1 is none.
+            let bytes = value.trim().parse().ok();
+            match key {
+                "oss.space" => space.total = bytes,
+                "oss.free" => space.free = bytes,
+                "oss.maxf" => space.largest_free = bytes,
+                "oss.used" => space.used = bytes,
+                "oss.quota" => space.quota = bytes,
+                _ => {}
+            }
+        }
+        Ok(space)
+    }
+
+    /// The data servers that have a file, under the names that they go by; empty when none has it. A manager that
+    /// stands for others is left out: see [`deep_locate`](Self::deep_locate).
+    pub async fn locate(
+        &self,
+        path: &str,
+        refresh: bool,
+        deadline: Duration,
+    ) -> Result<Vec<Endpoint>, Error> {
+        self.locations(path, refresh, false, deadline).await
+    }
+
+    /// The same, asking the managers below as well.
+    pub async fn deep_locate(
+        &self,
+        path: &str,
+        refresh: bool,
+        deadline: Duration,
+    ) -> Result<Vec<Endpoint>, Error> {
+        self.locations(path, refresh, true, deadline).await
+    }
+
+    /// Whether the server answers.
+    pub async fn ping(&self, deadline: Duration) -> Result<(), Error> {
+        self.send(format!("ping {}", self.endpoint), deadline, nothing, |raw, done, ctx, seconds| {
+            // SAFETY: as in `stat`.
+            unsafe { sys::xrds_fs_ping(raw, seconds, done, ctx) }
+        })
+        .answer()
+        .await
+    }
+
+    async fn locations(
+        &self,
+        path: &str,
+        refresh: bool,
+        deep: bool,
+        deadline: Duration,
+    ) -> Result<Vec<Endpoint>, Error> {
+        let (what, c_path) = self.checked("locate", path)?;
+        let flags = PREFER_NAMES | if refresh { REFRESH } else { 0 };
+        let answer = self
+            .send(
+                what,
+                deadline,
+                |answer| answer.entries(),
+                |raw, done, ctx, seconds| {
+                    // SAFETY: as in `stat`.
+                    unsafe {
+                        sys::xrds_fs_locate(raw, c_path.as_ptr(), flags, i32::from(deep), seconds, done, ctx)
+                    }
+                },
+            )
+            .answer()
+            .await;
+        let entries = match answer {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        // 2 and 3 are servers, 0 and 1 managers.
+        let mut places = Vec::new();
+        for place in
+            entries.iter().filter(|entry| entry.kind >= 2).filter_map(|entry| entry.name.parse().ok())
+        {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        Ok(places)
+    }
+
+    async fn query(
+        &self,
+        what: String,
+        code: u32,
+        argument: &str,
+        deadline: Duration,
+    ) -> Result<String, Error> {
+        let bytes = self
+            .send(
+                what,
+                deadline,
+                |answer| answer.bytes(),
+                |raw, done, ctx, seconds| {
+                    // SAFETY: as in `stat`; the argument is a pointer with its length, copied before this returns.
+                    unsafe {
+                        sys::xrds_fs_query(
+                            raw,
+                            code,
+                            argument.as_ptr().cast(),
+                            argument.len(),
+                            seconds,
+                            done,
+                            ctx,
+                        );
+                    }
+                },
+            )
+            .answer()
+            .await?;
+        Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\0', '\n', ' ']).to_owned())
+    }
+
+    fn checked(&self, verb: &str, path: &str) -> Result<(String, CString), Error> {
+        let what = format!("{verb} {path} at {}", self.endpoint);
+        check_path(&what, path)?;
+        let c_path = c_string(&what, path)?;
+        Ok((what, c_path))
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        what: String,
+        deadline: Duration,
+        decode: fn(Answer<'_>) -> T,
+        submit: impl FnOnce(*mut sys::xrds_fs, sys::xrds_done, *mut std::ffi::c_void, u32),
+    ) -> call::Pending<T> {
+        let keep = Arc::clone(&self.handle);
+        let raw = keep.raw();
+        call::send(what, deadline, keep, Vec::new(), decode, |done, ctx, seconds, _| {
+            submit(raw, done, ctx, seconds)
+        })
+    }
+}
+
+fn nothing(_: Answer<'_>) {}
+
+impl From<RawStat> for Stat {
+    fn from(raw: RawStat) -> Self {
+        Self {
+            size: raw.size,
+            mtime: i64::try_from(raw.mtime).unwrap_or(i64::MAX),
+            is_dir: raw.flags & 2 != 0,
+            offline: raw.flags & 8 != 0,
+            readable: raw.flags & 16 != 0,
+            writable: raw.flags & 32 != 0,
+            id: raw.id,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The contract of this crate against real servers: each test starts its own and kills them.
+
+mod copies;
+mod server;

@@ -1,0 +1,151 @@
+//! A real data server on a free port of this machine, killed when its guard is dropped.
+//! It listens on IPv4 only: on a dual stack the peers of a third-party copy do not recognise each other on loopback.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use xrootd::{Endpoint, FileSystem, Url};
+
+/// Far above what any step here takes.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A running data server with a store of its own.
+pub(crate) struct Server {
+    child: Child,
+    folder: TempDir,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl Server {
+    /// Starts one and waits until it answers.
+    pub(crate) async fn start() -> Result<Self> {
+        Self::start_with("ofs.tpc autorm ttl 60 120 xfr 16 streams 0 pgm /usr/bin/xrdcp --server").await
+    }
+
+    /// With a `ofs.tpc` line of the caller's.
+    pub(crate) async fn start_with(tpc: &str) -> Result<Self> {
+        // Not the usual temporary folder, which may lie in memory, where the server cannot keep checksums.
+        let folder = tempfile::Builder::new().prefix("xrootd-contract-").tempdir_in("/var/tmp")?;
+        let root = folder.path().display();
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        for part in ["store/data", "adm", "log"] {
+            fs::create_dir_all(folder.path().join(part))?;
+        }
+        let config = folder.path().join("xrootd.cfg");
+        fs::write(
+            &config,
+            format!(
+                "all.export /data\noss.localroot {root}/store\nall.adminpath {root}/adm\nall.pidpath {root}/adm\n\
+                 xrd.port {port}\nxrd.network dnr norpipa\nxrootd.chksum max 2 adler32 crc32c\n{tpc}\n"
+            ),
+        )?;
+        let mut command = match nobody(&folder)? {
+            Some((user, group)) => {
+                let mut command = Command::new("setpriv");
+                command.arg(format!("--reuid={user}")).arg(format!("--regid={group}"));
+                command.arg("--clear-groups").arg("xrootd");
+                command
+            }
+            None => Command::new("xrootd"),
+        };
+        command.args(["-I", "v4", "-l"]).arg(folder.path().join("log/log")).arg("-c").arg(&config);
+        let child = command
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("starting xrootd (Debian: apt-get install xrootd-server)")?;
+        let mut server = Self { child, folder, endpoint: Endpoint::new("localhost", port)? };
+        server.answers().await?;
+        Ok(server)
+    }
+
+    async fn answers(&mut self) -> Result<()> {
+        let until = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                let log = fs::read_to_string(self.folder.path().join("log/log")).unwrap_or_default();
+                anyhow::bail!("xrootd ended with {status}:\n{log}");
+            }
+            match self.fs().ping(Duration::from_secs(2)).await {
+                Ok(()) => return Ok(()),
+                Err(error) => ensure!(Instant::now() < until, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) fn fs(&self) -> FileSystem {
+        FileSystem::new(&self.endpoint)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> Url {
+        Url::new(&self.endpoint, path)
+    }
+
+    /// Where a path of the server lies on this machine's disk.
+    pub(crate) fn on_disk(&self, path: &str) -> PathBuf {
+        self.folder.path().join("store").join(path.trim_start_matches('/'))
+    }
+
+    /// Puts a file there behind the server's back, owned like the store.
+    pub(crate) fn put(&self, path: &str, content: &[u8]) -> Result<()> {
+        let place = self.on_disk(path);
+        fs::write(&place, content)?;
+        self.own(&place)
+    }
+
+    /// Puts a file of zeros there that takes no space.
+    pub(crate) fn put_sparse(&self, path: &str, size: u64) -> Result<()> {
+        let place = self.on_disk(path);
+        fs::File::create(&place)?.set_len(size)?;
+        self.own(&place)
+    }
+
+    fn own(&self, place: &std::path::Path) -> Result<()> {
+        let owner = fs::metadata(self.folder.path().join("store"))?;
+        chown(place, Some(owner.uid()), Some(owner.gid()))?;
+        fs::set_permissions(place, fs::Permissions::from_mode(0o644))?;
+        Ok(())
+    }
+
+    /// Stops (`STOP`) or continues (`CONT`) the process: a server that hangs while its port still answers.
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
+        ensure!(status.success(), "kill -{name} said {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The server refuses to run as root: the user that it runs as instead, who is given the folder.
+fn nobody(folder: &TempDir) -> Result<Option<(u32, u32)>> {
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(None);
+    }
+    let id = |flag: &str| -> Result<u32> {
+        let said = Command::new("id").arg(flag).arg("nobody").output()?;
+        Ok(String::from_utf8(said.stdout)?.trim().parse()?)
+    };
+    let (user, group) = (id("-u")?, id("-g")?);
+    for part in ["", "store", "store/data", "adm", "log"] {
+        let part = folder.path().join(part);
+        chown(&part, Some(user), Some(group))?;
+        fs::set_permissions(&part, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(Some((user, group)))
+}
