@@ -6,8 +6,13 @@
 pub mod checksum;
 pub mod events;
 pub mod ids;
+pub mod kafka;
 pub mod lfn;
+pub mod logbook;
+pub mod message;
+pub mod record;
 pub mod time;
+pub mod topic;
 
 pub use checksum::{Checksum, ChecksumKind};
 pub use ids::{
@@ -15,4 +20,8 @@ pub use ids::{
     RunNumber, SiteName, TransferId,
 };
 pub use lfn::{FileKind, Lfn, LfnError};
+pub use logbook::{LogbookError, LogbookEvent, LogbookTopic};
+pub use message::{CloudEvent, Kind, Message};
+pub use record::{DecodeError, Event, Record, decode};
 pub use time::{LogTime, Millis};
+pub use topic::{Topic, TopicSpec, Topics};

@@ -1,0 +1,333 @@
+//! Our messages as values: topic, key, payload and CloudEvents headers, made from events in one place so that an
+//! event's id is the same whoever makes it and however often. Nothing is sent here, no clock is read.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::events::{
+    DeadLetter, FileAvailable, FileGone, Route, RouteOverride, RunCorrected, RunIncomplete, RunManifest,
+    Start, TransferEvent, Wish, WishKey,
+};
+use crate::ids::{Experiment, FileAtSite, Generation, MoverName, RunAtSite, RunKey, SiteName, TransferId};
+use crate::lfn::Lfn;
+use crate::time::Millis;
+use crate::topic::Topic;
+
+/// The type of an event, on the wire as `ce_type`. Journal rows hold it by its place: append, never reorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// A file was verified at its final name.
+    FileAvailable,
+    /// A file that was available is no longer there.
+    FileGone,
+    /// A closed run's whole manifest.
+    RunAvailable,
+    /// The manifest again, after a change.
+    RunCorrected,
+    /// A closed run that lacks files.
+    RunIncomplete,
+    /// A transfer changed its state.
+    Transfer,
+    /// The whole present wish for a key.
+    Wish,
+    /// From when on a mover moves.
+    Start,
+    /// Where an experiment's data go.
+    Route,
+    /// A failover.
+    RouteOverride,
+    /// What could not be understood.
+    DeadLetter,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 11] = [
+        Self::FileAvailable,
+        Self::FileGone,
+        Self::RunAvailable,
+        Self::RunCorrected,
+        Self::RunIncomplete,
+        Self::Transfer,
+        Self::Wish,
+        Self::Start,
+        Self::Route,
+        Self::RouteOverride,
+        Self::DeadLetter,
+    ];
+
+    /// The text of `ce_type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FileAvailable => "file.available",
+            Self::FileGone => "file.gone",
+            Self::RunAvailable => "run.available",
+            Self::RunCorrected => "run.corrected",
+            Self::RunIncomplete => "run.incomplete",
+            Self::Transfer => "transfer",
+            Self::Wish => "wish",
+            Self::Start => "start",
+            Self::Route => "route",
+            Self::RouteOverride => "route.override",
+            Self::DeadLetter => "dead-letter",
+        }
+    }
+
+    /// The topic on which events of this kind are.
+    pub fn topic(self) -> Topic {
+        match self {
+            Self::FileAvailable | Self::FileGone => Topic::FilesAvailable,
+            Self::RunAvailable | Self::RunCorrected | Self::RunIncomplete => Topic::RunsAvailable,
+            Self::Transfer => Topic::Transfers,
+            Self::Wish | Self::Start => Topic::Requests,
+            Self::Route => Topic::Routes,
+            Self::RouteOverride => Topic::RoutesOverride,
+            Self::DeadLetter => Topic::DeadLetters,
+        }
+    }
+
+    /// The version of the payload's shape. Grows when a reader of the old one would misread the new one.
+    pub fn version(self) -> u32 {
+        1
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no kind of event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event type `{0}` is unknown")]
+pub struct UnknownKind(String);
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| UnknownKind(text.chars().take(64).flat_map(char::escape_default).collect()))
+    }
+}
+
+/// The CloudEvents attributes of a message (Kafka binding, binary mode).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudEvent {
+    /// `ce_id`: derived from what the event is about, so a repeat has the same.
+    pub id: String,
+    /// `ce_type`.
+    pub kind: Kind,
+    /// `ce_source`: who says it, such as `lightrail-mover/nersc`.
+    pub source: String,
+    /// `ce_time`: when it happened.
+    pub time: Millis,
+    /// `traceparent` (W3C trace context).
+    pub traceparent: Option<String>,
+}
+
+impl CloudEvent {
+    /// The headers as they stand on the wire, in this order.
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
+            ("ce_specversion", "1.0".to_owned()),
+            ("ce_id", self.id.clone()),
+            ("ce_type", self.kind.as_str().to_owned()),
+            ("ce_source", self.source.clone()),
+            ("ce_time", self.time.to_string()),
+            ("ce_dataschema", format!("urn:lightrail:{}:{}", self.kind, self.kind.version())),
+            ("content-type", "application/json".to_owned()),
+        ];
+        if let Some(traceparent) = &self.traceparent {
+            headers.push(("traceparent", traceparent.clone()));
+        }
+        headers
+    }
+}
+
+/// A message of ours, ready to be sent. Kept in the journal as an outbox row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Where to.
+    pub topic: Topic,
+    /// The key; empty is sent as no key.
+    pub key: String,
+    /// JSON; `None` is a tombstone.
+    pub payload: Option<Vec<u8>>,
+    /// CloudEvents attributes.
+    pub headers: CloudEvent,
+}
+
+impl Message {
+    fn new(kind: Kind, key: String, id: String, payload: Option<Vec<u8>>, source: &str, at: Millis) -> Self {
+        let headers = CloudEvent { id, kind, source: source.to_owned(), time: at, traceparent: None };
+        Self { topic: kind.topic(), key, payload, headers }
+    }
+
+    /// The same message as part of a trace.
+    #[must_use]
+    pub fn with_traceparent(mut self, traceparent: Option<String>) -> Self {
+        self.headers.traceparent = traceparent;
+        self
+    }
+}
+
+/// The `ce_id` of `file.available`.
+pub fn file_available_id(id: &TransferId) -> String {
+    format!("{}:{id}", Kind::FileAvailable)
+}
+
+/// The `ce_id` of `file.gone`.
+pub fn file_gone_id(id: &TransferId) -> String {
+    format!("{}:{id}", Kind::FileGone)
+}
+
+/// The `ce_id` of `run.available`: there is one per run and site.
+pub fn run_available_id(key: &RunAtSite) -> String {
+    format!("{}:{key}", Kind::RunAvailable)
+}
+
+/// The `ce_id` of a numbered message about a run (`run.corrected`, `run.incomplete`).
+pub fn run_numbered_id(kind: Kind, key: &RunAtSite, number: u32) -> String {
+    format!("{kind}:{key}#{number}")
+}
+
+fn file_key(lfn: &Lfn, site: &SiteName) -> String {
+    FileAtSite { lfn: lfn.clone(), site: site.clone() }.to_string()
+}
+
+fn transfer_id(lfn: &Lfn, generation: Generation, site: &SiteName) -> TransferId {
+    TransferId { lfn: lfn.clone(), generation, site: site.clone() }
+}
+
+fn run_key(run: &RunKey, site: &SiteName) -> RunAtSite {
+    RunAtSite { run: run.clone(), site: site.clone() }
+}
+
+/// The payload of an event that shares its topic with others: the tag `type` first, as the event enums write it.
+fn tagged<T: Serialize>(kind: Kind, event: &T) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Tagged<'a, T> {
+        r#type: &'static str,
+        #[serde(flatten)]
+        event: &'a T,
+    }
+    plain(&Tagged { r#type: kind.as_str(), event })
+}
+
+fn plain<T: Serialize>(event: &T) -> Vec<u8> {
+    serde_json::to_vec(event).expect("events are structs of strings, numbers and lists, which JSON can hold")
+}
+
+/// FNV-1a of 64 bits: what a wish or route says is part of its id, since one key is written many times.
+fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// `file.available` on `files.available`.
+pub fn file_available(event: &FileAvailable, source: &str, at: Millis) -> Message {
+    let id = file_available_id(&transfer_id(&event.lfn, event.generation, &event.site));
+    let payload = tagged(Kind::FileAvailable, event);
+    Message::new(Kind::FileAvailable, file_key(&event.lfn, &event.site), id, Some(payload), source, at)
+}
+
+/// `file.gone` on `files.available`.
+pub fn file_gone(event: &FileGone, source: &str, at: Millis) -> Message {
+    let id = file_gone_id(&transfer_id(&event.lfn, event.generation, &event.site));
+    let payload = tagged(Kind::FileGone, event);
+    Message::new(Kind::FileGone, file_key(&event.lfn, &event.site), id, Some(payload), source, at)
+}
+
+/// `run.available` on `runs.available`.
+pub fn run_available(event: &RunManifest, source: &str, at: Millis) -> Message {
+    let key = run_key(&event.run, &event.site);
+    let payload = tagged(Kind::RunAvailable, event);
+    Message::new(Kind::RunAvailable, key.to_string(), run_available_id(&key), Some(payload), source, at)
+}
+
+/// `run.corrected` on `runs.available`.
+pub fn run_corrected(event: &RunCorrected, source: &str, at: Millis) -> Message {
+    let key = run_key(&event.manifest.run, &event.manifest.site);
+    let id = run_numbered_id(Kind::RunCorrected, &key, event.number);
+    let payload = tagged(Kind::RunCorrected, event);
+    Message::new(Kind::RunCorrected, key.to_string(), id, Some(payload), source, at)
+}
+
+/// `run.incomplete` on `runs.available`.
+pub fn run_incomplete(event: &RunIncomplete, source: &str, at: Millis) -> Message {
+    let key = run_key(&event.run, &event.site);
+    let id = run_numbered_id(Kind::RunIncomplete, &key, event.number);
+    let payload = tagged(Kind::RunIncomplete, event);
+    Message::new(Kind::RunIncomplete, key.to_string(), id, Some(payload), source, at)
+}
+
+/// A change of state on `transfers`.
+pub fn transfer(event: &TransferEvent, source: &str, at: Millis) -> Message {
+    let subject = transfer_id(&event.lfn, event.generation, &event.site);
+    let attempt = event.attempt.map_or_else(|| "-".to_owned(), |attempt| attempt.to_string());
+    let id = format!("{}:{subject}:{attempt}:{}", Kind::Transfer, event.place);
+    let key = file_key(&event.lfn, &event.site);
+    Message::new(Kind::Transfer, key, id, Some(plain(event)), source, at)
+}
+
+/// The present wish for `key` on `requests`; `None` takes it back.
+pub fn wish(key: &WishKey, wish: Option<&Wish>, source: &str, at: Millis) -> Message {
+    keyed(Kind::Wish, key.to_string(), wish, source, at)
+}
+
+/// The key of [`start`]: `start@<mover>`.
+pub fn start_key(mover: &MoverName) -> String {
+    format!("start@{mover}")
+}
+
+/// From when on a mover moves, on `requests`.
+pub fn start(event: &Start, source: &str, at: Millis) -> Message {
+    let key = start_key(&event.mover);
+    let id = format!("{}:{}", Kind::Start, event.mover);
+    Message::new(Kind::Start, key, id, Some(plain(event)), source, at)
+}
+
+/// An experiment's route on `routes`; `None` takes it away.
+pub fn route(experiment: &Experiment, route: Option<&Route>, source: &str, at: Millis) -> Message {
+    keyed(Kind::Route, experiment.to_string(), route, source, at)
+}
+
+/// An experiment's failover on `routes.override`; `None` ends it.
+pub fn route_override(
+    experiment: &Experiment,
+    route: Option<&RouteOverride>,
+    source: &str,
+    at: Millis,
+) -> Message {
+    keyed(Kind::RouteOverride, experiment.to_string(), route, source, at)
+}
+
+/// A message of a compacted topic whose key is written many times.
+fn keyed<T: Serialize>(kind: Kind, key: String, event: Option<&T>, source: &str, at: Millis) -> Message {
+    let payload = event.map(plain);
+    let id = match &payload {
+        Some(payload) => format!("{kind}:{key}:{:016x}", digest(payload)),
+        None => format!("{kind}:{key}:removed:{}", at.0),
+    };
+    Message::new(kind, key, id, payload, source, at)
+}
+
+/// What could not be understood, on `dead-letters`, under the original's key where that is text.
+pub fn dead_letter(event: &DeadLetter, source: &str, at: Millis) -> Message {
+    let id =
+        format!("{}:{}/{}/{}:{}", Kind::DeadLetter, event.topic, event.partition, event.offset, event.by);
+    let original = event.key.as_deref().and_then(crate::record::from_base64);
+    let key = original.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    Message::new(Kind::DeadLetter, key, id, Some(plain(event)), source, at)
+}
+
+#[cfg(test)]
+#[path = "message/tests.rs"]
+mod tests;

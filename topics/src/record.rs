@@ -1,0 +1,250 @@
+//! A record as it was read from Kafka, and what it says, parsed into one closed enum. The only door by which our own
+//! topics' bytes get in: unknown fields are dropped, a missing one is named, nothing is guessed.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::events::{
+    DeadLetter, FileEvent, Route, RouteOverride, RunEvent, Start, TransferEvent, Wish, WishKey,
+};
+use crate::ids::{Experiment, FileAtSite, IdError, RunAtSite};
+use crate::logbook::{self, LogbookError, LogbookEvent, LogbookTopic};
+use crate::message::Kind;
+use crate::time::Millis;
+use crate::topic::{Topic, Topics};
+
+/// A record as it was read from Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The topic's full name.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// The headers, in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// When the broker or the producer says it was written.
+    pub timestamp: Option<Millis>,
+}
+
+impl Record {
+    /// The last header of this name, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().rev().find(|(key, _)| key == name)?;
+        std::str::from_utf8(value.as_deref()?).ok()
+    }
+
+    /// The event's id, by which repeats are dropped.
+    pub fn ce_id(&self) -> Option<&str> {
+        self.header("ce_id")
+    }
+
+    /// Who said it.
+    pub fn ce_source(&self) -> Option<&str> {
+        self.header("ce_source")
+    }
+
+    /// When it happened, as `ce_time` says.
+    pub fn ce_time(&self) -> Option<Millis> {
+        self.header("ce_time")?.parse().ok()
+    }
+
+    /// This record as a dead letter.
+    pub fn dead_letter(&self, reason: &str, by: &str, at: Millis) -> DeadLetter {
+        DeadLetter {
+            topic: self.topic.to_string(),
+            partition: self.partition,
+            offset: self.offset,
+            key: self.key.as_deref().map(|key| STANDARD.encode(key)),
+            value: self.value.as_deref().map(|value| STANDARD.encode(value)),
+            reason: reason.to_owned(),
+            by: by.to_owned(),
+            at,
+        }
+    }
+}
+
+/// The bytes behind a base64 text, `None` if it is none.
+pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// One of the logbook's four topics.
+    Logbook(LogbookEvent),
+    /// A file became available or went.
+    File(FileEvent),
+    /// A run became available, was corrected, or is incomplete.
+    Run(RunEvent),
+    /// A transfer changed its state.
+    Transfer(TransferEvent),
+    /// The present wish for a key; `None` is one taken back.
+    Wish(WishKey, Option<Wish>),
+    /// From when on a mover moves.
+    Start(Start),
+    /// An experiment's route; `None` is one taken away.
+    Route(Experiment, Option<Route>),
+    /// An experiment's failover; `None` is one ended.
+    RouteOverride(Experiment, Option<RouteOverride>),
+    /// What someone could not understand.
+    DeadLetter(DeadLetter),
+}
+
+/// Why a record cannot be understood. All of them are permanent: the record goes to `dead-letters`.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Read from a topic that is none of ours.
+    #[error("topic `{0}` is none of ours")]
+    Topic(String),
+    /// Its key is missing or no text.
+    #[error("the key is missing or no UTF-8 text")]
+    NoKey,
+    /// Its key is no key of this topic.
+    #[error("the key is refused")]
+    Key(#[source] IdError),
+    /// It has no value, where none can be taken back.
+    #[error("the value is missing")]
+    NoValue,
+    /// It has the CloudEvents type of another topic, or one that this version does not know.
+    #[error("event type `{0}` is not known on this topic")]
+    Type(String),
+    /// Its value is no JSON of the event's shape; the source names the field.
+    #[error("the value is no {what}")]
+    Value {
+        /// What was expected.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Key and value are about different things.
+    #[error("the key `{key}` and the value, about `{value}`, disagree")]
+    Disagree {
+        /// The key.
+        key: String,
+        /// The key that the value should have.
+        value: String,
+    },
+    /// A logbook message that cannot be understood.
+    #[error(transparent)]
+    Logbook(#[from] LogbookError),
+}
+
+impl DecodeError {
+    /// The error and its causes in one line, for a dead letter's reason.
+    pub fn reason(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    }
+}
+
+/// Reads what a record says.
+pub fn decode(topics: &Topics, record: &Record) -> Result<Event, DecodeError> {
+    let topic =
+        topics.topic(&record.topic).ok_or_else(|| DecodeError::Topic(record.topic.to_string()))?;
+    if let Some(topic) = LogbookTopic::of(topic) {
+        let value = record.value.as_deref().ok_or(DecodeError::NoValue)?;
+        return Ok(Event::Logbook(logbook::parse(topic, value)?));
+    }
+    known_type(topic, record)?;
+    match topic {
+        Topic::FilesAvailable => {
+            let event: FileEvent = value(record, "file event")?;
+            let (lfn, site) = match &event {
+                FileEvent::Available(file) => (&file.lfn, &file.site),
+                FileEvent::Gone(file) => (&file.lfn, &file.site),
+            };
+            agree(record, &FileAtSite { lfn: lfn.clone(), site: site.clone() })?;
+            Ok(Event::File(event))
+        }
+        Topic::RunsAvailable => {
+            let event: RunEvent = value(record, "run event")?;
+            let (run, site) = match &event {
+                RunEvent::Available(manifest) => (&manifest.run, &manifest.site),
+                RunEvent::Corrected(corrected) => (&corrected.manifest.run, &corrected.manifest.site),
+                RunEvent::Incomplete(incomplete) => (&incomplete.run, &incomplete.site),
+            };
+            agree(record, &RunAtSite { run: run.clone(), site: site.clone() })?;
+            Ok(Event::Run(event))
+        }
+        Topic::Transfers => {
+            let event: TransferEvent = value(record, "transfer event")?;
+            agree(record, &FileAtSite { lfn: event.lfn.clone(), site: event.site.clone() })?;
+            Ok(Event::Transfer(event))
+        }
+        Topic::Requests => request(record),
+        Topic::Routes => Ok(Event::Route(parsed_key(record)?, value_or_none(record, "route")?)),
+        Topic::RoutesOverride => {
+            Ok(Event::RouteOverride(parsed_key(record)?, value_or_none(record, "failover")?))
+        }
+        Topic::DeadLetters => Ok(Event::DeadLetter(value(record, "dead letter")?)),
+        Topic::Runs | Topic::FileCatalog | Topic::Experiments | Topic::WorkflowJobs => {
+            unreachable!("the logbook's topics were read above")
+        }
+    }
+}
+
+fn request(record: &Record) -> Result<Event, DecodeError> {
+    let key = text_key(record)?;
+    if key.starts_with("start@") {
+        let start: Start = value(record, "start of a mover")?;
+        let expected = crate::message::start_key(&start.mover);
+        if key != expected {
+            return Err(DecodeError::Disagree { key: key.to_owned(), value: expected });
+        }
+        return Ok(Event::Start(start));
+    }
+    Ok(Event::Wish(parsed_key(record)?, value_or_none(record, "wish")?))
+}
+
+/// A type that names another topic's event is refused; a message without one (an operator's own tool) is not.
+fn known_type(topic: Topic, record: &Record) -> Result<(), DecodeError> {
+    let Some(text) = record.header("ce_type") else { return Ok(()) };
+    match text.parse::<Kind>() {
+        Ok(kind) if kind.topic() == topic => Ok(()),
+        _ => Err(DecodeError::Type(text.chars().take(64).flat_map(char::escape_default).collect())),
+    }
+}
+
+fn text_key(record: &Record) -> Result<&str, DecodeError> {
+    let key = record.key.as_deref().ok_or(DecodeError::NoKey)?;
+    std::str::from_utf8(key).map_err(|_| DecodeError::NoKey)
+}
+
+fn parsed_key<K: std::str::FromStr>(record: &Record) -> Result<K, DecodeError>
+where
+    K::Err: Into<IdError>,
+{
+    text_key(record)?.parse().map_err(|error: K::Err| DecodeError::Key(error.into()))
+}
+
+fn agree<K: std::fmt::Display>(record: &Record, expected: &K) -> Result<(), DecodeError> {
+    let (key, value) = (text_key(record)?, expected.to_string());
+    if key == value { Ok(()) } else { Err(DecodeError::Disagree { key: key.to_owned(), value }) }
+}
+
+fn value<T: serde::de::DeserializeOwned>(record: &Record, what: &'static str) -> Result<T, DecodeError> {
+    let bytes = record.value.as_deref().ok_or(DecodeError::NoValue)?;
+    serde_json::from_slice(bytes).map_err(|source| DecodeError::Value { what, source })
+}
+
+fn value_or_none<T: serde::de::DeserializeOwned>(
+    record: &Record,
+    what: &'static str,
+) -> Result<Option<T>, DecodeError> {
+    if record.value.is_none() { Ok(None) } else { value(record, what).map(Some) }
+}
