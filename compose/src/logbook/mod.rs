@@ -1,0 +1,265 @@
+//! A small LCLS logbook: runs and their files, the Kafka messages that it sends and the REST calls that a mover uses, both
+//! served as slaclab/explgbk serves them, oddities included. For tests it can lose, double and reorder its messages and
+//! be away. It keeps nothing on disk and checks no user.
+
+mod book;
+mod mischief;
+mod post;
+mod python;
+mod rest;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use lightrail_topics::{Experiment, Instrument, Lfn, Millis, RunNumber, SiteName};
+use serde_json::{Map, Value};
+
+pub use self::book::Message;
+pub use self::mischief::Mischief;
+use self::book::{Book, Refusal};
+use self::mischief::Courier;
+use self::post::{Post, Sink};
+
+/// How a logbook differs from a well-behaved one.
+#[derive(Clone, Debug, Default)]
+pub struct LogbookOptions {
+    /// What happens to messages on their way to Kafka.
+    pub mischief: Vec<Mischief>,
+    /// The mover's address, `http://host:port/` with the slash at its end, asked by `check_and_move_run_files_to_location`.
+    pub mover: Option<String>,
+}
+
+/// How the REST service is away; the logbook and its messages go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Absence {
+    /// It is there.
+    #[default]
+    None,
+    /// A proxy in front of it answers 502 with a page.
+    BadGateway,
+    /// It takes connections and never answers.
+    Silent,
+}
+
+/// What a DAQ says of a file that it opens.
+#[derive(Clone, Debug)]
+pub struct FileReport {
+    /// The file.
+    pub lfn: Lfn,
+    /// Its run, else the current one.
+    pub run: Option<RunNumber>,
+    /// Where it lies on its host.
+    pub absolute_path: Option<String>,
+    /// The host.
+    pub hostname: Option<String>,
+    /// When it was created, whole seconds; else the time of the call.
+    pub created: Option<Millis>,
+    /// Bytes; the LCLS-II DAQ never says.
+    pub size: Option<u64>,
+    /// Its checksum as text; the DAQ never says.
+    pub checksum: Option<String>,
+}
+
+impl FileReport {
+    /// A report with what all DAQs say: the path.
+    pub fn new(lfn: Lfn) -> Self {
+        Self { lfn, run: None, absolute_path: None, hostname: None, created: None, size: None, checksum: None }
+    }
+
+    /// LCLS-II's DAQ calls its streams `s000`, LCLS-I's `s00`.
+    fn generation(&self) -> u32 {
+        if self.lfn.file_name().ends_with('2') { 2 } else { 1 }
+    }
+
+    fn document(&self) -> Map<String, Value> {
+        let mut document = Map::new();
+        let mut put = |name: &str, value: Option<Value>| value.map(|value| document.insert(name.into(), value));
+        // `%Y-%m-%dT%H:%M:%SZ`, which is all that the logbook reads.
+        let created = self.created.map(|at| Value::from(format!("{}Z", &at.to_string()[..19])));
+        put("absolute_path", self.absolute_path.clone().map(Value::from));
+        put("create_timestamp", created.clone());
+        put("gen", Some(self.generation().into()));
+        put("hostname", self.hostname.clone().map(Value::from));
+        put("modify_timestamp", created);
+        put("path", Some(self.lfn.to_string().into()));
+        put("run_num", self.run.map(|run| run.0.into()));
+        put("size", self.size.map(Value::from));
+        put("checksum", self.checksum.clone().map(Value::from));
+        document
+    }
+}
+
+/// What the REST calls and the Rust calls share. Neither lock is held across an await.
+#[derive(Debug)]
+struct Shared {
+    book: Mutex<Book>,
+    absence: Mutex<Absence>,
+    mover: Mutex<Option<String>>,
+    said: Mutex<Vec<Message>>,
+    post: Post,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// This machine's clock.
+pub(crate) fn now() -> Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Shared {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        locked(&self.book)
+    }
+
+    fn absence(&self) -> Absence {
+        *locked(&self.absence)
+    }
+
+    fn mover(&self) -> Option<String> {
+        locked(&self.mover).clone()
+    }
+
+    /// Changes the book and sends what it says of it, in the same order.
+    fn said(
+        &self,
+        change: impl FnOnce(&mut Book, Millis) -> Result<(Value, Vec<Message>), Refusal>,
+    ) -> Result<Value, Refusal> {
+        let mut book = self.book();
+        let (value, messages) = change(&mut book, now())?;
+        for message in messages {
+            locked(&self.said).push(message.clone());
+            self.post.send(message);
+        }
+        Ok(value)
+    }
+}
+
+/// A running logbook; its REST service ends when this is dropped.
+#[derive(Debug)]
+pub struct Logbook {
+    shared: Arc<Shared>,
+    url: String,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Logbook {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Logbook {
+    async fn serve(sink: impl Sink, options: LogbookOptions) -> anyhow::Result<Self> {
+        let post = Post::start(sink, Courier::new(options.mischief));
+        let shared = Arc::new(Shared {
+            book: Mutex::default(),
+            absence: Mutex::default(),
+            mover: Mutex::new(options.mover),
+            said: Mutex::default(),
+            post,
+        });
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.context("no port for the logbook")?;
+        let url = format!("http://{}/ws/lgbk", listener.local_addr()?);
+        let router = rest::router(Arc::clone(&shared));
+        let server = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the logbook's REST service ended");
+            }
+        });
+        Ok(Self { shared, url, server })
+    }
+
+    /// The base of all REST calls, without a slash at its end; rules such as `/lgbk/<exp>/ws/runs` come after it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Tells the logbook where the mover takes `ws/<exp>/check_files_for_run`: `http://host:port/`, slash included.
+    pub fn set_mover(&self, prefix: Option<String>) {
+        *locked(&self.shared.mover) = prefix;
+    }
+
+    /// Takes the REST service away, or brings it back.
+    pub fn set_absence(&self, absence: Absence) {
+        *locked(&self.shared.absence) = absence;
+    }
+
+    /// Everything that it has said, before any mischief.
+    pub fn said(&self) -> Vec<Message> {
+        locked(&self.shared.said).clone()
+    }
+
+    /// Waits until Kafka has all that was said, also what a [`Mischief::Swap`] holds back.
+    pub async fn settle(&self) {
+        self.shared.post.settle().await;
+    }
+
+    /// A new experiment whose files are wanted at `locations`.
+    pub fn register_experiment(&self, experiment: &Experiment, instrument: &Instrument, locations: &[SiteName]) {
+        // The book cannot refuse this.
+        let _ = self.shared.said(|book, _| {
+            Ok((Value::Null, book.register_experiment(experiment, instrument, locations.to_vec())))
+        });
+    }
+
+    /// Begins a run, the next one if no number is given; closes the one that is open.
+    ///
+    /// # Errors
+    /// When the experiment is unknown.
+    pub fn start_run(&self, experiment: &Experiment, run: Option<RunNumber>) -> anyhow::Result<RunNumber> {
+        let started =
+            self.shared.said(|book, now| book.start_run(experiment, run, "DATA", Map::new(), now)).map_err(told)?;
+        let number = started["num"].as_u64().and_then(|number| u32::try_from(number).ok());
+        number.map(RunNumber).context("the logbook's own run has no number")
+    }
+
+    /// Sets parameters of the current or the named run. Numbers may be NaN or infinite, as EPICS values are.
+    ///
+    /// # Errors
+    /// When the experiment or run is unknown.
+    pub fn add_run_params(
+        &self,
+        experiment: &Experiment,
+        run: Option<RunNumber>,
+        params: &[(&str, f64)],
+    ) -> anyhow::Result<()> {
+        let params = params.iter().map(|(name, value)| ((*name).to_owned(), python::number(*value))).collect();
+        self.shared.said(|book, _| book.add_run_params(experiment, run, params)).map(drop).map_err(told)
+    }
+
+    /// Registers a file that the DAQ opens.
+    ///
+    /// # Errors
+    /// When the experiment is unknown, or no run is named and none was ever begun.
+    pub fn register_file(&self, experiment: &Experiment, file: &FileReport) -> anyhow::Result<()> {
+        let register = |book: &mut Book, now: Millis| {
+            Ok((Value::Null, vec![book.register_file(experiment, file.document(), now)?]))
+        };
+        self.shared.said(register).map(drop).map_err(told)
+    }
+
+    /// Ends the current run.
+    ///
+    /// # Errors
+    /// When the experiment is unknown or has no run.
+    pub fn end_run(&self, experiment: &Experiment) -> anyhow::Result<()> {
+        self.shared.said(|book, now| book.end_run(experiment, now)).map(drop).map_err(told)
+    }
+
+    /// The paths of an experiment that the logbook believes to be at `location`.
+    pub fn present_at(&self, experiment: &Experiment, location: &SiteName) -> Vec<String> {
+        let files = self.shared.book().files(experiment, None);
+        let present = files.iter().filter(|file| file["locations"].get(location.as_str()).is_some());
+        present.filter_map(|file| file["path"].as_str().map(str::to_owned)).collect()
+    }
+}
+
+fn told(refusal: Refusal) -> anyhow::Error {
+    let (Refusal::BadInput(text) | Refusal::Logical(text)) = refusal;
+    anyhow::anyhow!("the logbook refuses: {text}")
+}
