@@ -261,8 +261,7 @@ pub fn file_doc(
     document: &Map<String, Value>,
     create: bool,
 ) -> Result<FileDoc, LogbookError> {
-    let lfn: Lfn =
-        lenient::text("path", document.get("path"))?.parse().map_err(LogbookError::Path)?;
+    let lfn: Lfn = lenient::text("path", document.get("path"))?.parse().map_err(LogbookError::Path)?;
     let folder = lfn.experiment();
     if folder != *experiment {
         return Err(LogbookError::Folder { lfn, folder, experiment: experiment.clone() });

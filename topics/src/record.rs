@@ -154,8 +154,7 @@ impl DecodeError {
 
 /// Reads what a record says.
 pub fn decode(topics: &Topics, record: &Record) -> Result<Event, DecodeError> {
-    let topic =
-        topics.topic(&record.topic).ok_or_else(|| DecodeError::Topic(record.topic.to_string()))?;
+    let topic = topics.topic(&record.topic).ok_or_else(|| DecodeError::Topic(record.topic.to_string()))?;
     if let Some(topic) = LogbookTopic::of(topic) {
         let value = record.value.as_deref().ok_or(DecodeError::NoValue)?;
         return Ok(Event::Logbook(logbook::parse(topic, value)?));

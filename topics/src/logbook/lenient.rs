@@ -55,7 +55,8 @@ pub fn mend(bytes: &[u8]) -> Cow<'_, [u8]> {
 
 /// What a field should have been, and what it is.
 pub(super) fn shape(what: &'static str, expected: &'static str, found: Option<&Value>) -> LogbookError {
-    let found = found.map_or_else(|| "missing".to_owned(), |value| value.to_string().chars().take(80).collect());
+    let found =
+        found.map_or_else(|| "missing".to_owned(), |value| value.to_string().chars().take(80).collect());
     LogbookError::Shape { what, expected, found }
 }
 
@@ -94,7 +95,8 @@ pub(super) fn unsigned(value: &Value) -> Option<u64> {
     const WHOLE: f64 = 9_007_199_254_740_992.0; // 2^53: below it each whole number is exact in a float
     match value {
         Value::Number(number) => number.as_u64().or_else(|| {
-            let float = number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..=WHOLE).contains(float))?;
+            let float =
+                number.as_f64().filter(|float| float.fract() == 0.0 && (0.0..=WHOLE).contains(float))?;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just above")]
             Some(float as u64)
         }),
