@@ -1,4 +1,4 @@
-//! Compiles shim.cc against the installed XRootD headers and links the client library.
+//! Compiles shim.cc against the installed `XRootD` headers and links the client library.
 //! It looks for the headers in `XROOTD_INCLUDE`, then /usr/include/xrootd, then where `xrootd-config` points; it never
 //! downloads anything and never runs bindgen.
 

@@ -4,6 +4,10 @@
 
 #include "shim.h"
 
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -253,6 +257,27 @@ size_t xrds_url_split(const char *url, char *out, size_t cap) try {
   return copy_out(parsed.GetProtocol() + "\n" + parsed.GetHostName() + "\n" + std::to_string(parsed.GetPort()) + "\n" +
                       parsed.GetPath() + "\n" + parsed.GetParamsAsString(),
                   out, cap);
+} catch (...) {
+  return 0;
+}
+
+size_t xrds_host_name(const char *address, char *out, size_t cap) try {
+  sockaddr_storage place = {};
+  auto *v4 = reinterpret_cast<sockaddr_in *>(&place);
+  auto *v6 = reinterpret_cast<sockaddr_in6 *>(&place);
+  socklen_t length = 0;
+  if (inet_pton(AF_INET, address, &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    length = sizeof(*v4);
+  } else if (inet_pton(AF_INET6, address, &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    length = sizeof(*v6);
+  } else {
+    return 0;
+  }
+  char name[NI_MAXHOST];
+  if (getnameinfo(reinterpret_cast<sockaddr *>(&place), length, name, sizeof(name), nullptr, 0, NI_NAMEREQD)) return 0;
+  return copy_out(name, out, cap);
 } catch (...) {
   return 0;
 }

@@ -75,6 +75,8 @@ int xrds_stop(void);
 size_t xrds_url_host_id(const char *url, char *out, size_t cap);
 /* Lays `url`'s pieces as XrdCl sees them into `out`, one per line: protocol, host, port, path, cgi; the length, or 0. */
 size_t xrds_url_split(const char *url, char *out, size_t cap);
+/* The host name that an IPv4 or IPv6 address goes by (reverse DNS; blocks); the length, 0 when it has none. */
+size_t xrds_host_name(const char *address, char *out, size_t cap);
 
 /* -- file system ------------------------------------------------------------------------------------------------ */
 

@@ -127,6 +127,13 @@ unsafe extern "C" {
     ) -> usize;
 }
 unsafe extern "C" {
+    pub fn xrds_host_name(
+        address: *const ::std::os::raw::c_char,
+        out: *mut ::std::os::raw::c_char,
+        cap: usize,
+    ) -> usize;
+}
+unsafe extern "C" {
     pub fn xrds_fs_new(url: *const ::std::os::raw::c_char) -> *mut xrds_fs;
 }
 unsafe extern "C" {

@@ -31,7 +31,7 @@ pub(crate) struct Refusal {
 pub(crate) struct Answer<'a> {
     reply: &'a sys::xrds_reply,
     /// The buffer that travelled with the request.
-    pub(crate) buffer: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 struct Travelling<T, H> {
@@ -176,13 +176,6 @@ impl Answer<'_> {
         unsafe { std::slice::from_raw_parts(self.reply.data.cast::<u8>(), self.reply.data_len) }.to_vec()
     }
 
-    /// The buffer that travelled along, cut to what was read into it.
-    pub(crate) fn filled(mut self) -> Vec<u8> {
-        let read = usize::try_from(self.reply.transferred).unwrap_or(usize::MAX);
-        self.buffer.truncate(read);
-        self.buffer
-    }
-
     pub(crate) fn entries(&self) -> Vec<Entry> {
         if self.reply.entries.is_null() || self.reply.entries_len == 0 {
             return Vec::new();
@@ -199,6 +192,16 @@ impl Answer<'_> {
             .collect()
     }
 }
+
+/// The buffer that travelled along, cut to what was read into it.
+pub(crate) fn filled(mut answer: Answer<'_>) -> Vec<u8> {
+    let read = usize::try_from(answer.reply.transferred).unwrap_or(usize::MAX);
+    answer.buffer.truncate(read);
+    answer.buffer
+}
+
+/// For requests that only say yes.
+pub(crate) fn nothing(_: Answer<'_>) {}
 
 fn raw_stat(pointer: *const sys::xrds_stat) -> Option<RawStat> {
     if pointer.is_null() {

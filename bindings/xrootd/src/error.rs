@@ -178,8 +178,9 @@ fn kind_of_kxr(number: u32, message: &str) -> ErrorKind {
         3010 if message.contains("tpc authorization expired") => ErrorKind::TpcExpired,
         3010 if names_a_credential(message) => ErrorKind::Credential,
         3010 => ErrorKind::PermissionDenied,
+        3005 => kind_of_words(message),
         3000..=3002 | 3004 | 3006 | 3015 | 3016 | 3026 | 3031 => ErrorKind::Invalid,
-        3003 | 3005 | 3007 | 3008 | 3012 | 3014 | 3020 | 3024 | 3029 | 3032 | 3033 => ErrorKind::Busy,
+        3003 | 3007 | 3008 | 3012 | 3014 | 3020 | 3024 | 3029 | 3032 | 3033 => ErrorKind::Busy,
         3009 | 3021 => ErrorKind::NoSpace,
         3011 | 3027 => ErrorKind::NotFound,
         3013 => ErrorKind::Unsupported,
@@ -201,9 +202,26 @@ fn names_a_credential(message: &str) -> bool {
         .any(|word| message.contains(word))
 }
 
+/// A file system's error that has no number of its own on the wire comes with the operating system's words.
+fn kind_of_words(message: &str) -> ErrorKind {
+    let message = message.to_ascii_lowercase();
+    let kinds = [
+        ("directory not empty", ErrorKind::Exists),
+        ("file exists", ErrorKind::Exists),
+        ("no space left", ErrorKind::NoSpace),
+        ("quota exceeded", ErrorKind::NoSpace),
+        ("read-only file system", ErrorKind::ReadOnly),
+        ("not a directory", ErrorKind::Invalid),
+        ("cross-device link", ErrorKind::Invalid),
+    ];
+    kinds.iter().find(|(words, _)| message.contains(words)).map_or(ErrorKind::Busy, |(_, kind)| *kind)
+}
+
 /// Numbers of Linux, for what the library reports of local files.
 fn kind_of_errno(errno: u32) -> ErrorKind {
     match errno {
+        // Opening a local file is refused with the server's numbers, everything else with errno.
+        3000..4000 => kind_of_kxr(errno, ""),
         2 => ErrorKind::NotFound,
         17 | 39 => ErrorKind::Exists,
         1 | 13 => ErrorKind::PermissionDenied,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use xrootd_sys as sys;
 
-use crate::call::{self, Answer, Pending, c_string, endpoint_of};
+use crate::call::{self, Answer, Pending, c_string, endpoint_of, filled, nothing};
 use crate::error::Error;
 use crate::filesystem::Stat;
 use crate::handle::FileHandle;
@@ -55,6 +55,15 @@ impl std::fmt::Debug for File {
     }
 }
 
+/// What happens to an open file when its connection breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// The library opens it again, here or elsewhere, and repeats what was under way.
+    Library,
+    /// What was under way fails at once.
+    None,
+}
+
 /// A file that is being opened. Dropped, the file is closed as soon as it is open.
 #[derive(Debug)]
 pub(crate) struct Opening {
@@ -73,7 +82,7 @@ impl Opening {
 impl File {
     /// Opens a file; `mode` is for one that is made.
     pub async fn open(url: &Url, flags: OpenFlags, mode: u32, deadline: Duration) -> Result<Self, Error> {
-        Self::opening(url, flags, mode, deadline)?.answer().await
+        Self::opening(url, flags, mode, Recovery::Library, deadline)?.answer().await
     }
 
     /// The same in two steps: when this returns the request is on its way.
@@ -81,12 +90,18 @@ impl File {
         url: &Url,
         flags: OpenFlags,
         mode: u32,
+        recovery: Recovery,
         deadline: Duration,
     ) -> Result<Opening, Error> {
         let what = format!("open {}", label_of(url));
         url.check(&what)?;
         let c_url = c_string(&what, &url.to_string())?;
         let handle = FileHandle::new().ok_or_else(|| Error::lost(what.clone()))?;
+        if recovery == Recovery::None {
+            for property in [c"ReadRecovery", c"WriteRecovery"] {
+                handle.set_property(property, c"false");
+            }
+        }
         let file = Self { url: url.clone(), handle: Arc::new(handle) };
         let pending = file.send(what, deadline, Vec::new(), nothing, |raw, done, ctx, seconds, _| {
             // SAFETY: a live file, a NUL-terminated URL that is copied, and a callback with its own context.
@@ -98,16 +113,10 @@ impl File {
     /// Reads up to `len` bytes; fewer only at the end of the file.
     pub async fn read(&self, offset: u64, len: u32, deadline: Duration) -> Result<Vec<u8>, Error> {
         let buffer = vec![0u8; len as usize];
-        self.send(
-            self.what("read"),
-            deadline,
-            buffer,
-            |answer| answer.filled(),
-            |raw, done, ctx, seconds, bytes| {
-                // SAFETY: as in `opening`; the buffer has `len` bytes and travels with the context until `done`.
-                unsafe { sys::xrds_file_read(raw, offset, len, bytes.cast(), seconds, done, ctx) }
-            },
-        )
+        self.send(self.what("read"), deadline, buffer, filled, |raw, done, ctx, seconds, bytes| {
+            // SAFETY: as in `opening`; the buffer has `len` bytes and travels with the context until `done`.
+            unsafe { sys::xrds_file_read(raw, offset, len, bytes.cast(), seconds, done, ctx) }
+        })
         .answer()
         .await
     }
@@ -195,8 +204,9 @@ impl File {
 
     /// The server that the file was opened at in the end, after all redirections; `None` for a local file.
     pub fn last_server(&self) -> Option<Endpoint> {
+        let asked = self.url.endpoint()?;
         let last = self.property("LastURL");
-        last.as_deref().and_then(endpoint_of).or_else(|| self.url.endpoint().cloned())
+        last.as_deref().and_then(endpoint_of).or_else(|| Some(asked.clone()))
     }
 
     /// Closes it. Not while another request on it is under way: the server or the library refuses that as `Invalid`.
@@ -243,5 +253,3 @@ fn label_of(url: &Url) -> String {
         None => format!("{} here", url.path()),
     }
 }
-
-fn nothing(_: Answer<'_>) {}

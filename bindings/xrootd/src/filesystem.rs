@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use xrootd_sys as sys;
 
-use crate::call::{self, Answer, RawStat, c_string};
+use crate::call::{self, Answer, RawStat, c_string, nothing};
+use crate::canonical;
 use crate::error::{Error, ErrorKind};
 use crate::handle::FsHandle;
 use crate::url::{Endpoint, check_path};
@@ -153,7 +154,15 @@ impl FileSystem {
         self.send(what, deadline, nothing, |raw, done, ctx, seconds| {
             // SAFETY: as in `stat`.
             unsafe {
-                sys::xrds_fs_mkdir(raw, c_path.as_ptr(), i32::from(parents), mode & 0o777, seconds, done, ctx)
+                sys::xrds_fs_mkdir(
+                    raw,
+                    c_path.as_ptr(),
+                    i32::from(parents),
+                    mode & 0o777,
+                    seconds,
+                    done,
+                    ctx,
+                );
             }
         })
         .answer()
@@ -291,7 +300,7 @@ impl FileSystem {
                 |raw, done, ctx, seconds| {
                     // SAFETY: as in `stat`.
                     unsafe {
-                        sys::xrds_fs_locate(raw, c_path.as_ptr(), flags, i32::from(deep), seconds, done, ctx)
+                        sys::xrds_fs_locate(raw, c_path.as_ptr(), flags, i32::from(deep), seconds, done, ctx);
                     }
                 },
             )
@@ -304,9 +313,9 @@ impl FileSystem {
         };
         // 2 and 3 are servers, 0 and 1 managers.
         let mut places = Vec::new();
-        for place in
-            entries.iter().filter(|entry| entry.kind >= 2).filter_map(|entry| entry.name.parse().ok())
-        {
+        for entry in entries.iter().filter(|entry| entry.kind >= 2) {
+            let Ok(place) = entry.name.parse::<Endpoint>() else { continue };
+            let place = canonical::named(place).await;
             if !places.contains(&place) {
                 places.push(place);
             }
@@ -363,12 +372,10 @@ impl FileSystem {
         let keep = Arc::clone(&self.handle);
         let raw = keep.raw();
         call::send(what, deadline, keep, Vec::new(), decode, |done, ctx, seconds, _| {
-            submit(raw, done, ctx, seconds)
+            submit(raw, done, ctx, seconds);
         })
     }
 }
-
-fn nothing(_: Answer<'_>) {}
 
 impl From<RawStat> for Stat {
     fn from(raw: RawStat) -> Self {

@@ -45,6 +45,12 @@ impl FileHandle {
         self.0.0
     }
 
+    /// Sets a property; one that the library does not know is no error.
+    pub(crate) fn set_property(&self, name: &CStr, value: &CStr) {
+        // SAFETY: a live file and two NUL-terminated strings, which are copied.
+        unsafe { sys::xrds_file_set_property(self.raw(), name.as_ptr(), value.as_ptr()) };
+    }
+
     /// A property of the file, as text.
     pub(crate) fn property(&self, name: &CStr) -> Option<String> {
         let mut out = vec![0u8; 512];

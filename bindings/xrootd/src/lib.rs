@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "the safe face of a C++ library; every block says why it is sound")]
 
 mod call;
+mod canonical;
 mod error;
 mod file;
 mod filesystem;

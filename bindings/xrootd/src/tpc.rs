@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::call::Pending;
 use crate::error::{Error, ErrorKind};
-use crate::file::{File, OpenFlags, Opening};
+use crate::file::{File, OpenFlags, Opening, Recovery};
 use crate::filesystem::FileSystem;
 use crate::url::{Endpoint, Url};
 
@@ -144,7 +144,9 @@ pub async fn open(spec: &Spec, key: &Key, limits: &Limits) -> Result<Copying, Er
         .with_param("tpc.str", spec.streams.max(1))
         .with_param("tpc.tpr", "root");
     let flags = OpenFlags::UPDATE | OpenFlags::NEW | OpenFlags::MAKE_PATH;
-    let destination = File::open(&destination, flags, spec.mode, limits.open).await?;
+    // Opened again after a broken connection, either side would be another copy: a break must end this one.
+    let destination =
+        File::opening(&destination, flags, spec.mode, Recovery::None, limits.open)?.answer().await?;
     let destination_server = destination
         .last_server()
         .ok_or_else(|| Error::invalid(&what, "the destination is not at a server"))?;
@@ -174,7 +176,8 @@ impl Copying {
             match &mut self.step {
                 Step::Queued(first) => match first.answer().await {
                     Ok(()) => {
-                        self.step = match File::opening(&self.source, OpenFlags::READ, 0, self.limits.open) {
+                        let (read, limit) = (OpenFlags::READ, self.limits.open);
+                        self.step = match File::opening(&self.source, read, 0, Recovery::None, limit) {
                             Ok(opening) => Step::Authorising(opening),
                             Err(error) => return Err(self.failed(error)),
                         };
@@ -213,12 +216,9 @@ impl Copying {
             let Step::Running(_, second) = &mut self.step else {
                 return Err(Error::invalid("copy", "waited for before it was started"));
             };
-            let answer = match tokio::time::timeout_at(until, second.answer()).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    let what = format!("copy to {}", self.destination_server);
-                    return Err(Error::timed_out(what, deadline.as_secs_f64()));
-                }
+            let Ok(answer) = tokio::time::timeout_at(until, second.answer()).await else {
+                let what = format!("copy to {}", self.destination_server);
+                return Err(Error::timed_out(what, deadline.as_secs_f64()));
             };
             match answer {
                 Err(error) if error.kind() == ErrorKind::TimedOut && Instant::now() < until => {

@@ -1,4 +1,6 @@
 //! The contract of this crate against real servers: each test starts its own and kills them.
 
 mod copies;
+mod files;
+mod names;
 mod server;
