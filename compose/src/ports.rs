@@ -25,7 +25,8 @@ impl Port {
     /// # Errors
     /// When lock files cannot be written, or no port is free.
     pub fn take() -> anyhow::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("lightrail-ports-{}", rustix::process::getuid().as_raw()));
+        let folder =
+            std::env::temp_dir().join(format!("lightrail-ports-{}", rustix::process::getuid().as_raw()));
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         (0..2000)
             .find_map(|_| Self::try_take(&folder, fastrand::u16(RANGE)))

@@ -10,10 +10,11 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
 ///
 /// # Errors
 /// When the limit has passed: what was waited for, and for how long.
-pub async fn until<T>(
+pub async fn until<T, Looking: Future<Output = Option<T>>>(
     what: &str,
     limit: Duration,
-    mut probe: impl AsyncFnMut() -> Option<T>,
+    // Not `AsyncFnMut`: the compiler cannot yet show that what awaits one is `Send`, and waits are spawned.
+    mut probe: impl FnMut() -> Looking,
 ) -> anyhow::Result<T> {
     let begin = Instant::now();
     loop {

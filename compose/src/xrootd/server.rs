@@ -1,0 +1,60 @@
+//! One daemon of a cluster (`xrootd` or `cmsd`): its address, its log, and what a test does to it.
+
+use std::path::{Path, PathBuf};
+
+use crate::parts::Part;
+use crate::process::read_lossy;
+
+/// A running `xrootd` or `cmsd`.
+#[derive(Debug)]
+pub struct Server {
+    pub(super) address: String,
+    pub(super) log: PathBuf,
+    pub(super) part: Box<dyn Part>,
+}
+
+impl Server {
+    /// `host:port` as clients and other servers name it; a server's `cmsd` listens nowhere and has its name here.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// SIGKILL; gone on return. A copy program that it has forked lives on, as it would on a real server.
+    pub fn kill(&self) {
+        self.part.kill();
+    }
+
+    /// SIGSTOP: it hangs, its connections stay open.
+    pub fn stop(&self) {
+        self.part.stop();
+    }
+
+    /// SIGCONT.
+    pub fn cont(&self) {
+        self.part.cont();
+    }
+
+    /// Kills it where it still runs and starts it again with the same port and data. Returns at once: ask
+    /// [`super::Cluster::ready`] to know when the cluster has taken it back.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn restart(&self) -> anyhow::Result<()> {
+        self.part.start_again().await
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&self) -> bool {
+        self.part.is_running()
+    }
+
+    /// Its log and, where it died early, what it said on its standard error.
+    pub fn log(&self) -> String {
+        self.part.output() + &read_lossy(&self.log)
+    }
+
+    /// Where its log lies.
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+}
