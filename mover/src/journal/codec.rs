@@ -182,12 +182,11 @@ fn usual_start(run: &RunKey) -> String {
 
 fn file_key(run: &RunKey, lfn: &Lfn) -> Vec<u8> {
     let mut key = files_of(run);
-    match short_lfn(run, lfn) {
-        Some(short) => key.extend(short),
-        None => {
-            key.push(WHOLE);
-            key.extend_from_slice(lfn.as_str().as_bytes());
-        }
+    if let Some(short) = short_lfn(run, lfn) {
+        key.extend(short);
+    } else {
+        key.push(WHOLE);
+        key.extend_from_slice(lfn.as_str().as_bytes());
     }
     key
 }

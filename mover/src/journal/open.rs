@@ -119,7 +119,7 @@ impl Place<'_> {
     /// Moves the folder to `<folder>.damaged-<unixtime>`.
     fn aside(&self) -> io::Result<PathBuf> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let name = (since..)
+        let name = (since..since + 1000)
             .map(|time| with_ending(self.folder, &format!(".damaged-{time}")))
             .find(|name| !name.try_exists().unwrap_or(true))
             .ok_or_else(|| io::Error::other("no name is free"))?;
