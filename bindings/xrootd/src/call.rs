@@ -127,9 +127,12 @@ impl<T> Pending<T> {
     }
 }
 
-/// The server of a URL that the library wrote.
+/// The server of a URL that the library wrote; none for `file://localhost/...`.
 pub(crate) fn endpoint_of(url: &str) -> Option<Endpoint> {
-    let (_, rest) = url.split_once("://")?;
+    let (scheme, rest) = url.split_once("://")?;
+    if scheme == "file" {
+        return None;
+    }
     rest.split('/').next()?.parse().ok()
 }
 

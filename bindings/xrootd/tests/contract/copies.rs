@@ -51,3 +51,179 @@ async fn files_of_all_sizes_arrive_as_they_were() -> Result<()> {
     }
     Ok(())
 }
+
+/// Waits for a condition on a copy's size, with a limit.
+async fn grown(copying: &tpc::Copying, least: u64) -> Result<u64> {
+    let until = Instant::now() + SOON;
+    loop {
+        let size = copying.size(SOON).await?;
+        if size >= least {
+            return Ok(size);
+        }
+        anyhow::ensure!(Instant::now() < until, "only {size} bytes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until nobody writes to a file any more, and removes it: what a cancelled copy has written may stay or go,
+/// `autorm` or not (the server loses the race with its own copy program).
+async fn at_rest(server: &Server, path: &str) -> Result<()> {
+    let until = Instant::now() + SOON;
+    let mut before = u64::MAX;
+    while let Some(stat) = server.fs().stat(path, SOON).await? {
+        assert!(stat.size < LONG, "the whole file was copied");
+        if stat.size == before {
+            return Ok(server.fs().rm(path, SOON).await?);
+        }
+        before = stat.size;
+        anyhow::ensure!(Instant::now() < until, "it still grows");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    Ok(())
+}
+
+async fn started(spec: &Spec) -> Result<tpc::Copying> {
+    let mut copying = tpc::open(spec, &key(), &Limits::default()).await?;
+    copying.granted().await?;
+    copying.start()?;
+    Ok(copying)
+}
+
+/// Too much to be copied before the test has looked at it.
+const LONG: u64 = 4 << 30;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_is_cancelled_in_its_middle() -> Result<()> {
+    let (from, to) = (Server::start().await?, Server::start().await?);
+    from.put_sparse("/data/a", LONG)?;
+    let mut copying = started(&spec(&from, &to, "/data/a")).await?;
+    let size = grown(&copying, 1).await?;
+    assert!(size < LONG, "it is copied already");
+    let early = copying.wait(Duration::from_millis(50)).await.expect_err("not that soon");
+    assert_eq!(early.kind(), ErrorKind::TimedOut, "{early}");
+
+    let begun = Instant::now();
+    copying.cancel(SOON).await?;
+    let error = copying.wait(SOON).await.expect_err("it was cancelled");
+    println!("cancelled in {:?}: {error}", begun.elapsed());
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let _ = copying.close(SOON).await;
+    at_rest(&to, "/data/a").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_whose_future_is_dropped_ends_by_itself() -> Result<()> {
+    let (from, to) = (Server::start().await?, Server::start().await?);
+    from.put_sparse("/data/a", LONG)?;
+    let copying = started(&spec(&from, &to, "/data/a")).await?;
+    grown(&copying, 1).await?;
+    drop(copying);
+    at_rest(&to, "/data/a").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_copy_can_be_closed_at_once() -> Result<()> {
+    let (from, to) = (Server::start().await?, Server::start().await?);
+    from.put_sparse("/data/a", LONG)?;
+    let copying = started(&spec(&from, &to, "/data/a")).await?;
+    grown(&copying, 1).await?;
+    let begun = Instant::now();
+    let _ = copying.close(SOON).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    at_rest(&to, "/data/a").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_side_is_blamed_for_its_own() -> Result<()> {
+    let (from, to) = (Server::start().await?, Server::start().await?);
+    let missing = copy(&spec(&from, &to, "/data/missing")).await.expect_err("nothing to copy");
+    assert_eq!((missing.kind(), missing.from_source()), (ErrorKind::NotFound, true), "{missing}");
+    println!("{missing}");
+
+    from.put("/data/a", b"123")?;
+    to.put("/data/a", b"old")?;
+    let exists = copy(&spec(&from, &to, "/data/a")).await.expect_err("it is there");
+    assert_eq!((exists.kind(), exists.from_source()), (ErrorKind::Exists, false), "{exists}");
+    assert_eq!(std::fs::read(to.on_disk("/data/a"))?, b"old", "nothing was overwritten");
+
+    let plain = Server::start_with("").await?;
+    let unable = copy(&spec(&from, &plain, "/data/a")).await.expect_err("it does not copy");
+    println!("a destination without tpc: {unable}");
+    assert_eq!((unable.kind(), unable.from_source()), (ErrorKind::Unsupported, false), "{unable}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_wait_for_their_slot() -> Result<()> {
+    let from = Server::start().await?;
+    let to =
+        Server::start_with("ofs.tpc autorm ttl 60 120 xfr 1 streams 0 pgm /usr/bin/xrdcp --server").await?;
+    from.put("/data/first", b"123")?;
+    from.put("/data/second", b"1234")?;
+    // Its source is not opened, so its copy program waits there, and keeps the slot.
+    let first = tpc::open(&spec(&from, &to, "/data/first"), &key(), &Limits::default()).await?;
+    let mut second = tpc::open(&spec(&from, &to, "/data/second"), &key(), &Limits::default()).await?;
+    tokio::time::timeout(Duration::from_secs(1), second.granted()).await.expect_err("the only slot is taken");
+    first.close(SOON).await?;
+    second.granted().await?;
+    second.start()?;
+    second.wait(SOON).await?;
+    second.close(SOON).await?;
+    assert_eq!(std::fs::read(to.on_disk("/data/second"))?, b"1234");
+
+    let first = tpc::open(&spec(&from, &to, "/data/first"), &key(), &Limits::default()).await;
+    println!("the closed one again: {:?}", first.as_ref().map(drop));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_does_not_come_is_not_waited_for_longer_than_the_limit() -> Result<()> {
+    let from = Server::start().await?;
+    let to =
+        Server::start_with("ofs.tpc autorm ttl 60 120 xfr 1 streams 0 pgm /usr/bin/xrdcp --server").await?;
+    from.put("/data/first", b"123")?;
+    from.put("/data/second", b"1234")?;
+    let limits = Limits { slot: Duration::from_secs(1), ..Limits::default() };
+    let _first = tpc::open(&spec(&from, &to, "/data/first"), &key(), &limits).await?;
+    let mut second = tpc::open(&spec(&from, &to, "/data/second"), &key(), &limits).await?;
+    let begun = Instant::now();
+    let error = second.granted().await.expect_err("the only slot is taken");
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    let _ = second.close(SOON).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_dies_is_noticed_by_nobody_but_the_copy_can_be_cancelled() -> Result<()> {
+    let (mut from, to) = (Server::start().await?, Server::start().await?);
+    from.put_sparse("/data/a", LONG)?;
+    let mut copying = started(&spec(&from, &to, "/data/a")).await?;
+    grown(&copying, 1).await?;
+    from.kill()?;
+    let silence = copying.wait(Duration::from_secs(2)).await.expect_err("it cannot have ended");
+    assert_eq!(silence.kind(), ErrorKind::TimedOut, "{silence}");
+    copying.cancel(SOON).await?;
+    let error = copying.wait(SOON).await.expect_err("it was cancelled");
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    let begun = Instant::now();
+    let _ = copying.close(SOON).await;
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    at_rest(&to, "/data/a").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_destination_that_dies_ends_the_copy_at_once() -> Result<()> {
+    let (from, mut to) = (Server::start().await?, Server::start().await?);
+    from.put_sparse("/data/a", LONG)?;
+    let mut copying = started(&spec(&from, &to, "/data/a")).await?;
+    grown(&copying, 1).await?;
+    let begun = Instant::now();
+    to.kill()?;
+    let error = copying.wait(SOON).await.expect_err("it is dead");
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    println!("noticed in {:?}: {error}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    Ok(())
+}

@@ -116,6 +116,13 @@ impl Server {
         Ok(())
     }
 
+    /// Kills the process, as a crash would.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Stops (`STOP`) or continues (`CONT`) the process: a server that hangs while its port still answers.
     pub(crate) fn signal(&self, name: &str) -> Result<()> {
         let status =
