@@ -1,165 +1,114 @@
 //! What the mover shows and what it can be asked: the questions that HTTP and the command line put to the owner, and
 //! the plain values that answer them. Nothing is decided here, and nothing here reaches into the ledger.
 
-use std::collections::BTreeMap;
-
-use lightrail_topics::events::{ClosedBy, Wish, WishKey};
-use lightrail_topics::{AttemptId, Experiment, Lfn, Millis, RunKey, SiteName, TransferId};
+use lightrail_topics::events::{Cause, TransferState, Wish, WishKey};
+use lightrail_topics::{AttemptId, Experiment, Generation, Lfn, Millis, RunKey, SiteName};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-/// Something asked of the owner. Whoever asks drops the receiver when he no longer waits; that is no error.
+/// Something asked of the owner. Whoever no longer waits drops the receiver; that is no error.
 #[derive(Debug)]
 pub enum Question {
     /// Which runs there are, the newest first.
-    Runs(RunsFilter, oneshot::Sender<Vec<RunView>>),
-    /// Which transfers there are: those under way first, then the queue in its order, then the others.
-    Transfers(TransfersFilter, oneshot::Sender<Vec<TransferView>>),
+    Runs(RunFilter, oneshot::Sender<Vec<RunView>>),
+    /// Which transfers there are.
+    Transfers(TransferFilter, oneshot::Sender<Vec<TransferView>>),
     /// Why a run is not at its sites.
-    Why(RunKey, oneshot::Sender<Result<WhyView, Unknown>>),
+    Why(RunKey, oneshot::Sender<Result<WhyView, NotKnown>>),
     /// Whether the mover does its work.
     Ready(oneshot::Sender<Readiness>),
-    /// The logbook's question which files of a run are at a location.
-    Present(PresenceQuestion, oneshot::Sender<BTreeMap<Lfn, Presence>>),
-    /// Somebody's wish. Answered when it is flushed, with the whole present wish of the key.
-    Wish(WishOrder, oneshot::Sender<Result<Wish, Unknown>>),
+    /// The logbook's question which of a run's files are at a site, and whether missing ones are to be moved there.
+    /// A file whose presence cannot be told is left out of the answer: any word but `present` makes the logbook
+    /// forget the file.
+    Present(RunKey, SiteName, Vec<Lfn>, bool, oneshot::Sender<Vec<(Lfn, Presence)>>),
+    /// A change of a key's wish, who wants it and why. Answered when it is flushed.
+    Wish(WishKey, WishChange, String, String, oneshot::Sender<Result<Wished, NotKnown>>),
 }
 
 /// Which runs are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RunsFilter {
+pub struct RunFilter {
     /// Of this experiment only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experiment: Option<Experiment>,
-    /// Going to this site only.
-    pub site: Option<SiteName>,
-    /// Only runs that are not wholly available.
-    #[serde(default)]
-    pub unfinished: bool,
     /// At most so many; 100 if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
 
-/// Which transfers are asked for.
+/// Which transfers are asked for. Finished ones are shown only where a run is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TransfersFilter {
-    /// Of this experiment only.
-    pub experiment: Option<Experiment>,
+pub struct TransferFilter {
     /// Of this run only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunKey>,
-    /// To this site only.
-    pub site: Option<SiteName>,
-    /// In this state only; all but the finished ones if not said.
-    pub state: Option<TransferState>,
-    /// At most so many; 100 if not said.
+    /// At most so many; 1000 if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
 
-/// How many answers there are when nobody says how many he wants.
-pub const LIMIT: usize = 100;
-
-/// A run, as people see it.
+/// A run at one of its sites, as people see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunView {
     /// The run.
     pub run: RunKey,
+    /// Where it goes; none if it has no route.
+    pub site: Option<SiteName>,
+    /// `no route`, `open`, `moving`, `incomplete` or `available`.
+    pub state: String,
     /// When it began.
     pub began: Option<Millis>,
     /// When it ended.
     pub ended: Option<Millis>,
-    /// By what it is known to be closed; open if not.
-    pub closed: Option<ClosedBy>,
     /// How many files are known.
-    pub files: u64,
-    /// Where it goes; empty means that it has no route.
-    pub sites: Vec<RunSiteView>,
-}
-
-/// A run at one of its sites.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunSiteView {
-    /// The site.
-    pub site: SiteName,
-    /// Where it stands.
-    pub state: RunState,
-    /// Files that go there.
-    pub files: u64,
-    /// Of these, verified there.
-    pub available: u64,
+    pub files: usize,
+    /// Of these, verified at the site.
+    pub available: usize,
     /// Of these, given up.
-    pub failed: u64,
+    pub failed: usize,
     /// Bytes of the files whose size is known.
     pub bytes: u64,
-    /// Of these, verified there.
+    /// Of these, verified at the site.
     pub bytes_available: u64,
-    /// When the first file became available.
+    /// When the first file became available there.
     pub first_file: Option<Millis>,
 }
 
-/// Where a run stands at a site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RunState {
-    /// It takes data.
-    Open,
-    /// Closed; files are on their way.
-    Moving,
-    /// Closed and said to be incomplete.
-    Incomplete,
-    /// `run.available` was said.
-    Available,
-}
-
 /// A transfer, as people see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferView {
-    /// Which.
-    pub id: TransferId,
-    /// The file's run.
+    /// The file.
+    pub lfn: Lfn,
+    /// Its run.
     pub run: RunKey,
-    /// Where it stands.
-    pub state: TransferState,
-    /// The attempt under way.
-    pub attempt: Option<AttemptId>,
+    /// Where to.
+    pub site: SiteName,
+    /// Which registration.
+    pub generation: Generation,
+    /// Where it stands; none if it was available and is gone.
+    pub state: Option<TransferState>,
     /// Attempts that count against the limit.
     pub tries: u32,
-    /// Bytes of the file.
+    /// Bytes of the file, where known.
     pub size: Option<u64>,
-    /// Bytes that are at the destination, while it is being copied.
-    pub copied: Option<u64>,
-    /// The data server that it goes to, `host:port`, while it is being copied.
-    pub server: Option<String>,
-    /// Since when it is ready, copied or available.
+    /// The attempt under way.
+    pub attempt: Option<AttemptId>,
+    /// What the attempt does, in a word.
+    pub step: Option<String>,
+    /// Bytes copied so far, while it is being copied.
+    pub bytes: Option<u64>,
+    /// When the attempt began.
     pub since: Option<Millis>,
-    /// Why its last attempt failed.
-    pub cause: Option<String>,
+    /// The data server it is read from, `host:port`.
+    pub from_server: Option<String>,
+    /// The data server it is written to, `host:port`.
+    pub to_server: Option<String>,
     /// The one thing it waits for, in words; none if it is available.
-    pub waits_for: Option<String>,
-}
-
-/// Where a transfer stands, in one word.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum TransferState {
-    /// Its file is not complete yet.
-    Waiting,
-    /// Can start.
-    Ready,
-    /// Being copied.
-    Carrying,
-    /// Waits before its next attempt.
-    Delayed,
-    /// Verified.
-    Done,
-    /// Given up.
-    Failed,
-    /// Not wanted.
-    Cancelled,
-    /// Was there and is no longer.
-    Gone,
+    pub why: Option<String>,
+    /// Why its attempts failed, oldest first.
+    pub history: Vec<Cause>,
 }
 
 /// Why a run is not at its sites.
@@ -167,9 +116,7 @@ pub enum TransferState {
 pub struct WhyView {
     /// The run.
     pub run: RunKey,
-    /// What holds of the run as a whole, in one sentence: that it is open, has no route, is wholly available ...
-    pub summary: String,
-    /// Its sites.
+    /// Its sites; one without a name where it has no route.
     pub sites: Vec<WhySite>,
 }
 
@@ -177,86 +124,44 @@ pub struct WhyView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhySite {
     /// The site.
-    pub site: SiteName,
-    /// Whether `run.available` was said.
-    pub is_available: bool,
-    /// Files that go there.
-    pub files: u64,
-    /// Files that are there.
-    pub available: u64,
-    /// Each missing file.
-    pub missing: Vec<WhyFile>,
-}
-
-/// Why a file is missing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WhyFile {
-    /// The file.
-    pub lfn: Lfn,
-    /// The one thing that it waits for, in words.
-    pub waits_for: String,
+    pub site: Option<SiteName>,
+    /// What holds of the run as a whole there, in one sentence.
+    pub summary: String,
+    /// Each missing file, and the one thing that it waits for in words.
+    pub missing: Vec<(Lfn, String)>,
 }
 
 /// Whether the mover does its work.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
-    /// Whether it takes and moves.
+    /// Whether it takes what the logbook says and moves it.
     pub ready: bool,
-    /// What it waits for, each in words; empty when it is ready.
-    pub waits_for: Vec<String>,
+    /// What it waits for, and what it leaves alone, each in words.
+    pub notes: Vec<String>,
+    /// Transfers that can start.
+    pub queued: usize,
+    /// Attempts under way.
+    pub under_way: usize,
+    /// Messages that are to be published.
+    pub outbox: usize,
 }
 
-impl Readiness {
-    /// Ready if nothing is waited for.
-    pub fn of(waits_for: Vec<String>) -> Self {
-        Self { ready: waits_for.is_empty(), waits_for }
-    }
-}
-
-/// The logbook's call `check_files_for_run`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PresenceQuestion {
-    /// The run.
-    pub run: RunKey,
-    /// At which site.
-    pub site: SiteName,
-    /// The files asked about.
-    pub files: Vec<Lfn>,
-    /// Whether files that are missing are asked to be moved.
-    pub restore: bool,
-}
-
-/// Where a file is that the logbook asks about. One whose presence cannot be told is left out of the answer, for any
-/// word but `present` makes the logbook forget the file.
+/// Where a file is that the logbook asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Presence {
-    /// Verified at the location.
+    /// Verified at the site.
     Present,
     /// On its way there.
     Pending,
-    /// Neither there nor on its way.
-    Absent,
-}
-
-/// What somebody wishes, of what, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WishOrder {
-    /// Of what.
-    pub key: WishKey,
-    /// What.
-    pub change: Change,
-    /// Who.
-    pub who: String,
-    /// Why.
-    #[serde(default)]
-    pub why: String,
 }
 
 /// How a wish changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Change {
+pub enum WishChange {
+    /// It is to be moved, whatever the routes say; what is gone is copied again.
+    Ask,
     /// Nothing of it starts until it is resumed.
     Pause,
     /// Undoes pause and drain.
@@ -269,17 +174,22 @@ pub enum Change {
     Prioritise(i32),
     /// What runs is finished, nothing new starts.
     Drain,
-    /// It is to be moved, whatever the routes say; what is gone is copied again.
-    Request,
-    /// Its run need not wait for it.
-    LeaveOut,
+}
+
+/// What became of a wish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wished {
+    /// The whole present wish of the key.
+    pub wish: Wish,
+    /// How many known transfers it concerns.
+    pub transfers: usize,
 }
 
 /// A name that the mover does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{what} `{name}` is unknown{}", near_names(near))]
-pub struct Unknown {
-    /// What was expected: `experiment`, `run`, `site`, `file`.
+#[error("{what} `{name}` is unknown{}", hint(near))]
+pub struct NotKnown {
+    /// What was expected: `experiment`, `run of mfxlv9518`, `site`.
     pub what: String,
     /// What was said.
     pub name: String,
@@ -287,18 +197,10 @@ pub struct Unknown {
     pub near: Vec<String>,
 }
 
-impl Unknown {
-    /// A name that is none of the known ones.
-    pub fn new<'n>(what: &str, name: &str, known: impl IntoIterator<Item = &'n str>) -> Self {
-        let near = crate::config::near(name, known).into_iter().map(str::to_owned).collect();
-        Self { what: what.to_owned(), name: name.to_owned(), near }
-    }
-}
-
-fn near_names(near: &[String]) -> String {
+fn hint(near: &[String]) -> String {
     match near {
         [] => String::new(),
         [one] => format!(", did you mean `{one}`?"),
-        several => format!(", did you mean one of `{}`?", several.join("`, `")),
+        several => format!("; near are `{}`", several.join("`, `")),
     }
 }

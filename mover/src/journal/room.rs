@@ -1,5 +1,6 @@
 //! How much room the journal's file system has. Looks when asked; decides nothing.
 
+use std::fmt;
 use std::path::Path;
 
 /// Free space against what must stay free, in bytes.
@@ -9,6 +10,13 @@ pub struct Room {
     pub free: u64,
     /// What must stay free.
     pub reserve: u64,
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = |bytes| bytesize::ByteSize(bytes).display().iec();
+        write!(f, "{} free, {} must stay free", size(self.free), size(self.reserve))
+    }
 }
 
 impl Room {
