@@ -218,15 +218,13 @@ run_group() {
     return "$status"
 }
 
-# while_alive WHAT COMMAND...: runs it; a line every 20 s says that it goes on, where cargo draws no progress bar.
+# while_alive WHAT COMMAND...: runs it; a line every 30 s says that it goes on, whatever else is silent.
 while_alive() {
     local what=$1 status=0 begin=$SECONDS
     shift
-    if ! [ -t 2 ]; then
-        (while sleep 20; do printf '... %s, %d s so far\n' "$what" $((SECONDS - begin)) >&2; done) &
-        ticker=$!
-        disown "$ticker"
-    fi
+    (while sleep 30; do printf '... %s, %d s so far\n' "$what" $((SECONDS - begin)) >&2; done) &
+    ticker=$!
+    disown "$ticker"
     run_group "$@" || status=$?
     stop_ticker
     return "$status"

@@ -3,15 +3,18 @@
 //!
 //! Never here: a mock of a broker or of a file server; any code of a service (they are started as programs).
 
+pub mod demo;
 pub mod kafka;
 pub mod keeper;
 pub mod logbook;
+pub mod loopfs;
 pub mod parts;
 pub mod play;
 pub mod ports;
 pub mod process;
 pub mod require;
 pub mod scratch;
+pub mod services;
 pub mod wait;
 pub mod xrootd;
 

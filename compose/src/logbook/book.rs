@@ -178,7 +178,10 @@ impl Book {
             file.insert(name.into(), created.into());
             stored.insert(name.into(), kept.into());
         }
-        let same = notebook.files.iter_mut().find(|known| known["path"] == path && known["run_num"] == file["run_num"]);
+        let same = notebook
+            .files
+            .iter_mut()
+            .find(|known| known["path"] == path && known["run_num"] == file["run_num"]);
         if let Some(known) = same {
             stored.insert("_id".into(), known["_id"].clone());
             *known = stored;
@@ -237,7 +240,8 @@ impl Book {
 
     pub(super) fn dm_locations(&mut self, experiment: &Experiment) -> Result<Value, Refusal> {
         let notebook = self.notebook(experiment)?;
-        let mut all = vec![json!({ "name": "SLAC", "all_experiments": true, "jid_prefix": "http://127.0.0.1/" })];
+        let mut all =
+            vec![json!({ "name": "SLAC", "all_experiments": true, "jid_prefix": "http://127.0.0.1/" })];
         all.extend(notebook.locations.iter().filter(|name| name.as_str() != "SLAC").map(|name| {
             json!({ "name": name.as_str(), "all_experiments": false, "jid_prefix": "http://127.0.0.1/" })
         }));
@@ -246,7 +250,8 @@ impl Book {
 
     /// All file documents, of one run or of all; an unknown experiment has none.
     pub(super) fn files(&self, experiment: &Experiment, run: Option<RunNumber>) -> Vec<Value> {
-        let files = self.notebooks.get(experiment).map(|notebook| notebook.files.as_slice()).unwrap_or_default();
+        let files =
+            self.notebooks.get(experiment).map(|notebook| notebook.files.as_slice()).unwrap_or_default();
         let wanted = files.iter().filter(|file| run.is_none_or(|run| file["run_num"] == run.0));
         wanted.map(|file| Value::Object(file.clone())).collect()
     }
@@ -288,8 +293,14 @@ impl Book {
     }
 
     /// The answer for one run: only the big data files.
-    pub(super) fn live_run(&self, experiment: &Experiment, run: RunNumber, location: &str) -> Result<Value, Refusal> {
-        let missing = || Refusal::BadInput(format!("Cannot find run number {run} for experiment {experiment}"));
+    pub(super) fn live_run(
+        &self,
+        experiment: &Experiment,
+        run: RunNumber,
+        location: &str,
+    ) -> Result<Value, Refusal> {
+        let missing =
+            || Refusal::BadInput(format!("Cannot find run number {run} for experiment {experiment}"));
         let document = self.notebooks.get(experiment).and_then(|notebook| notebook.runs.get(&run.0));
         let document = document.ok_or_else(missing)?;
         Ok(Value::Object(self.live_of(experiment, run, document, location, is_big)))
@@ -331,5 +342,8 @@ fn object(value: &Value) -> Map<String, Value> {
 
 /// The database takes no dots and dollars in names; their full-width forms stand for them.
 fn escaped(params: Map<String, Value>) -> Map<String, Value> {
-    params.into_iter().map(|(name, value)| (name.replace('.', "\u{ff0e}").replace('$', "\u{ff04}"), value)).collect()
+    params
+        .into_iter()
+        .map(|(name, value)| (name.replace('.', "\u{ff0e}").replace('$', "\u{ff04}"), value))
+        .collect()
 }

@@ -12,23 +12,52 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use std::time::Duration;
+
 use anyhow::Context as _;
+use lightrail_topics::kafka::{Acks, Admin, Connection, PlainProducer};
+use lightrail_topics::topic::{Topic, Topics};
 use lightrail_topics::{Experiment, Instrument, Lfn, Millis, RunNumber, SiteName};
 use serde_json::{Map, Value};
 
 pub use self::book::Message;
-pub use self::mischief::Mischief;
 use self::book::{Book, Refusal};
 use self::mischief::Courier;
+pub use self::mischief::Mischief;
 use self::post::{Post, Sink};
 
+/// How long a message waits for a broker that is away before it is lost, like the real one's.
+const LOST_AFTER: Duration = Duration::from_secs(120);
+
 /// How a logbook differs from a well-behaved one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct LogbookOptions {
+    /// Of each of its topics; at LCLS 1 or 12 were seen.
+    pub partitions: i32,
     /// What happens to messages on their way to Kafka.
     pub mischief: Vec<Mischief>,
     /// The mover's address, `http://host:port/` with the slash at its end, asked by `check_and_move_run_files_to_location`.
     pub mover: Option<String>,
+}
+
+impl Default for LogbookOptions {
+    fn default() -> Self {
+        Self { partitions: 4, mischief: Vec::new(), mover: None }
+    }
+}
+
+/// Sends to Kafka without waiting for more than the leader, as the real one does.
+struct Broker {
+    producer: PlainProducer,
+    prefix: String,
+}
+
+impl Sink for Broker {
+    async fn send(&self, topic: &str, body: &str) -> anyhow::Result<()> {
+        let topic = format!("{}{topic}", self.prefix);
+        self.producer.send(&topic, None, &[], Some(body.as_bytes())).await?;
+        Ok(())
+    }
 }
 
 /// How the REST service is away; the logbook and its messages go on.
@@ -65,7 +94,15 @@ pub struct FileReport {
 impl FileReport {
     /// A report with what all DAQs say: the path.
     pub fn new(lfn: Lfn) -> Self {
-        Self { lfn, run: None, absolute_path: None, hostname: None, created: None, size: None, checksum: None }
+        Self {
+            lfn,
+            run: None,
+            absolute_path: None,
+            hostname: None,
+            created: None,
+            size: None,
+            checksum: None,
+        }
     }
 
     /// LCLS-II's DAQ calls its streams `s000`, LCLS-I's `s00`.
@@ -75,7 +112,8 @@ impl FileReport {
 
     fn document(&self) -> Map<String, Value> {
         let mut document = Map::new();
-        let mut put = |name: &str, value: Option<Value>| value.map(|value| document.insert(name.into(), value));
+        let mut put =
+            |name: &str, value: Option<Value>| value.map(|value| document.insert(name.into(), value));
         // `%Y-%m-%dT%H:%M:%SZ`, which is all that the logbook reads.
         let created = self.created.map(|at| Value::from(format!("{}Z", &at.to_string()[..19])));
         put("absolute_path", self.absolute_path.clone().map(Value::from));
@@ -154,6 +192,22 @@ impl Drop for Logbook {
 }
 
 impl Logbook {
+    /// Makes the logbook's topics (`<prefix>runs` and so on) where they are missing, and starts the service on a free
+    /// port of the loopback.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or there is no port.
+    pub async fn start(bootstrap: &str, prefix: &str, options: LogbookOptions) -> anyhow::Result<Self> {
+        let connection = Connection::plain(bootstrap, "lcls-logbook");
+        let topics = Topics::default().with_logbook_prefix(prefix)?;
+        let theirs = Topic::ALL.into_iter().filter(|topic| topic.is_logbooks());
+        let specs: Vec<_> = theirs.map(|topic| topics.spec(topic, options.partitions, -1)).collect();
+        let admin = Admin::new(&connection, Duration::from_secs(30));
+        admin.create_topics(&specs).await.context("the logbook's topics cannot be made")?;
+        let producer = PlainProducer::start(&connection, Acks::Leader, LOST_AFTER)?;
+        Self::serve(Broker { producer, prefix: prefix.to_owned() }, options).await
+    }
+
     async fn serve(sink: impl Sink, options: LogbookOptions) -> anyhow::Result<Self> {
         let post = Post::start(sink, Courier::new(options.mischief));
         let shared = Arc::new(Shared {
@@ -163,7 +217,8 @@ impl Logbook {
             said: Mutex::default(),
             post,
         });
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.context("no port for the logbook")?;
+        let listener =
+            tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.context("no port for the logbook")?;
         let url = format!("http://{}/ws/lgbk", listener.local_addr()?);
         let router = rest::router(Arc::clone(&shared));
         let server = tokio::spawn(async move {
@@ -200,7 +255,12 @@ impl Logbook {
     }
 
     /// A new experiment whose files are wanted at `locations`.
-    pub fn register_experiment(&self, experiment: &Experiment, instrument: &Instrument, locations: &[SiteName]) {
+    pub fn register_experiment(
+        &self,
+        experiment: &Experiment,
+        instrument: &Instrument,
+        locations: &[SiteName],
+    ) {
         // The book cannot refuse this.
         let _ = self.shared.said(|book, _| {
             Ok((Value::Null, book.register_experiment(experiment, instrument, locations.to_vec())))
@@ -212,8 +272,10 @@ impl Logbook {
     /// # Errors
     /// When the experiment is unknown.
     pub fn start_run(&self, experiment: &Experiment, run: Option<RunNumber>) -> anyhow::Result<RunNumber> {
-        let started =
-            self.shared.said(|book, now| book.start_run(experiment, run, "DATA", Map::new(), now)).map_err(told)?;
+        let started = self
+            .shared
+            .said(|book, now| book.start_run(experiment, run, "DATA", Map::new(), now))
+            .map_err(told)?;
         let number = started["num"].as_u64().and_then(|number| u32::try_from(number).ok());
         number.map(RunNumber).context("the logbook's own run has no number")
     }
@@ -228,7 +290,8 @@ impl Logbook {
         run: Option<RunNumber>,
         params: &[(&str, f64)],
     ) -> anyhow::Result<()> {
-        let params = params.iter().map(|(name, value)| ((*name).to_owned(), python::number(*value))).collect();
+        let params =
+            params.iter().map(|(name, value)| ((*name).to_owned(), python::number(*value))).collect();
         self.shared.said(|book, _| book.add_run_params(experiment, run, params)).map(drop).map_err(told)
     }
 

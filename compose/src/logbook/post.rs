@@ -37,7 +37,11 @@ impl Post {
                 for message in messages {
                     // The real one drops the producer's answer: what Kafka does not take is lost.
                     if let Err(error) = sink.send(message.topic, &message.body).await {
-                        tracing::warn!(topic = message.topic, error = format!("{error:#}"), "the logbook's message is lost");
+                        tracing::warn!(
+                            topic = message.topic,
+                            error = format!("{error:#}"),
+                            "the logbook's message is lost"
+                        );
                     }
                 }
                 if let Some(answer) = answer {

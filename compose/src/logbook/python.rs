@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn what_python_writes_and_reads_besides_json() {
-        let text = r#"{"a": NaN, "b": [-Infinity, 1.5], "c\"NaN": "NaN \u00e9\ud83d\ude00", "d": null, "e": "x\\"}"#;
+        let text =
+            r#"{"a": NaN, "b": [-Infinity, 1.5], "c\"NaN": "NaN \u00e9\ud83d\ude00", "d": null, "e": "x\\"}"#;
         let read = loads(text).unwrap();
         assert_eq!(dumps(&read), text);
         assert_eq!(dumps(&number(f64::NAN)), "NaN");
@@ -145,7 +146,10 @@ mod tests {
         assert_eq!(zoned("2020-09-02T10:00:00Z".parse().unwrap()), "2020-09-02T10:00:00+00:00");
         assert_eq!(naive("2020-09-02T10:00:00.741Z".parse().unwrap()), "2020-09-02T10:00:00.741000");
         let (created, stored) = registered("2020-09-02T10:00:00Z").unwrap();
-        assert_eq!((created.as_str(), stored.as_str()), ("2020-09-02T10:00:00.000001", "2020-09-02T10:00:00+00:00"));
+        assert_eq!(
+            (created.as_str(), stored.as_str()),
+            ("2020-09-02T10:00:00.000001", "2020-09-02T10:00:00+00:00")
+        );
         assert_eq!(registered("2020-09-02 10:00:00"), None);
     }
 }

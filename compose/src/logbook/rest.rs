@@ -28,7 +28,10 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/lgbk/{exp}/ws/add_run_params", post(add_run_params))
         .route("/lgbk/{exp}/ws/register_file", post(register_file))
         .route("/lgbk/{exp}/ws/file_available_at_location", get(file_available).post(file_available))
-        .route("/lgbk/{exp}/ws/check_and_move_run_files_to_location", get(check_and_move).post(check_and_move))
+        .route(
+            "/lgbk/{exp}/ws/check_and_move_run_files_to_location",
+            get(check_and_move).post(check_and_move),
+        )
         .route("/lgbk/{exp}/ws/dm_locations", get(dm_locations))
         .route("/lgbk/{exp}/ws/files", get(files))
         .route("/lgbk/{exp}/ws/{run}/files", get(run_files))
@@ -147,7 +150,9 @@ async fn register_file(State(shared): Book, Path(exp): Path<String>, bytes: Byte
             for file in files {
                 match register(file) {
                     Ok(_) => answers.push(json!({ "success": true })),
-                    Err(Refusal::Logical(text)) => answers.push(json!({ "success": false, "errormsg": text })),
+                    Err(Refusal::Logical(text)) => {
+                        answers.push(json!({ "success": false, "errormsg": text }))
+                    }
                     Err(bad) => return Err(bad),
                 }
             }
@@ -189,7 +194,9 @@ async fn check_and_move(State(shared): Book, Path(exp): Path<String>, asked: Ask
         .book()
         .files(&exp, Some(run))
         .into_iter()
-        .filter(|file| types.split(',').any(|kind| is_of_type(kind, file["path"].as_str().unwrap_or_default())))
+        .filter(|file| {
+            types.split(',').any(|kind| is_of_type(kind, file["path"].as_str().unwrap_or_default()))
+        })
         .collect();
     let paths: Vec<&Value> = matching.iter().map(|file| &file["path"]).collect();
     let question = json!({
@@ -197,7 +204,8 @@ async fn check_and_move(State(shared): Book, Path(exp): Path<String>, asked: Ask
         "instrument": shared.book().instrument(&exp)?, "restore_missing_files": restore, "files": paths,
     });
     let failed = |error: reqwest::Error| Refusal::BadInput(format!("Internal Server Error: {error}"));
-    let asked = reqwest::Client::new().post(format!("{mover}ws/{exp}/check_files_for_run")).json(&question).send();
+    let asked =
+        reqwest::Client::new().post(format!("{mover}ws/{exp}/check_files_for_run")).json(&question).send();
     let answer: Value = asked.await.map_err(failed)?.json().await.map_err(failed)?;
     let statuses = answer["files"].as_object().cloned().unwrap_or_default();
     let mut book = shared.book();

@@ -25,7 +25,12 @@ fn report(path: &str) -> FileReport {
     let created = Some("2020-09-02T10:00:00Z".parse().unwrap());
     let host = Some("daq-mfx-dss01".to_owned());
     let lfn: Lfn = path.parse().unwrap();
-    FileReport { created, hostname: host, absolute_path: Some(format!("/u2/pcds/pds{path}")), ..FileReport::new(lfn) }
+    FileReport {
+        created,
+        hostname: host,
+        absolute_path: Some(format!("/u2/pcds/pds{path}")),
+        ..FileReport::new(lfn)
+    }
 }
 
 const XTC: &str = "/mfx/mfxlv9518/xtc/mfxlv9518-r0001-s00-c00.xtc";
@@ -45,16 +50,26 @@ async fn value(logbook: &Logbook, rule: &str) -> Value {
 /// The messages of a run have the members of the real ones, in their order.
 #[tokio::test]
 async fn messages_have_the_shape_of_the_real_ones() {
-    let Some(data) = crate::require::data("logbook::messages_have_the_shape_of_the_real_ones") else { return };
+    let Some(data) = crate::require::data("logbook::messages_have_the_shape_of_the_real_ones") else {
+        return;
+    };
     let real = std::fs::read_to_string(data.join("events/logbook-messages.json")).unwrap();
     let real: Vec<Value> = serde_json::from_str(&real).unwrap();
 
     let logbook = logbook().await;
     let exp = experiment();
     logbook.start_run(&exp, None).unwrap();
-    logbook.add_run_params(&exp, None, &[("DAQ Detectors/MfxEndstation-0|Epix10ka2M-0", 1.0), ("MFX:DIA:MMS:07.DF", 1.0)]).unwrap();
+    logbook
+        .add_run_params(
+            &exp,
+            None,
+            &[("DAQ Detectors/MfxEndstation-0|Epix10ka2M-0", 1.0), ("MFX:DIA:MMS:07.DF", 1.0)],
+        )
+        .unwrap();
     for (path, size) in [(XTC, 3_805_078_488), (SMD, 1111)] {
-        logbook.register_file(&exp, &FileReport { size: Some(size), run: Some(RunNumber(1)), ..report(path) }).unwrap();
+        logbook
+            .register_file(&exp, &FileReport { size: Some(size), run: Some(RunNumber(1)), ..report(path) })
+            .unwrap();
     }
     let available = format!("/lgbk/{exp}/ws/file_available_at_location?location=NERSC&run_num=1&file_path=");
     assert_eq!(get(&logbook, &format!("{available}{XTC}")).await, (200, r#"{"success": true}"#.into()));
@@ -62,7 +77,12 @@ async fn messages_have_the_shape_of_the_real_ones() {
     assert_eq!(get(&logbook, &format!("{available}/mfx/mfxlv9518/xtc/unknown.xtc")).await.0, 200);
     logbook.start_run(&exp, None).unwrap();
     logbook.start_run(&exp, None).unwrap();
-    logbook.register_file(&exp, &FileReport { size: Some(3_805_078_488), run: Some(RunNumber(1)), ..report(XTC) }).unwrap();
+    logbook
+        .register_file(
+            &exp,
+            &FileReport { size: Some(3_805_078_488), run: Some(RunNumber(1)), ..report(XTC) },
+        )
+        .unwrap();
     logbook.settle().await;
 
     // Which of the twenty real messages each of ours must look like.
@@ -81,7 +101,8 @@ fn shape(value: &Value) -> String {
     match value {
         Value::Object(members) => {
             let members = members.iter().filter(|(name, _)| *name != "params" && *name != "contact_info");
-            let members: Vec<String> = members.map(|(name, value)| format!("{name}: {}", shape(value))).collect();
+            let members: Vec<String> =
+                members.map(|(name, value)| format!("{name}: {}", shape(value))).collect();
             format!("{{{}}}", members.join(", "))
         }
         Value::Array(items) => format!("[{}]", items.first().map(shape).unwrap_or_default()),
@@ -123,7 +144,9 @@ async fn bad_input_is_500_with_text_and_a_logical_failure_is_200() {
         listed.text().await.unwrap(),
         r#"[{"success": false, "errormsg": "File registration missing keys {'path'}"}, {"success": true}]"#
     );
-    let moved = get(&logbook, "/lgbk/mfxlv9518/ws/check_and_move_run_files_to_location?location=NERSC&run_num=1").await;
+    let moved =
+        get(&logbook, "/lgbk/mfxlv9518/ws/check_and_move_run_files_to_location?location=NERSC&run_num=1")
+            .await;
     assert_eq!(moved.0, 200);
     assert!(moved.1.starts_with(r#"{"success": false, "errormsg": "This site has not"#), "{}", moved.1);
     assert_eq!(get(&logbook, "/lgbk/mfxlv9518/ws/runs/9").await.0, 500);
@@ -141,7 +164,8 @@ async fn the_two_answers_to_is_the_run_there_differ() {
     logbook.register_file(&exp, &report(XTC)).unwrap();
     logbook.register_file(&exp, &report(SMD)).unwrap();
     logbook.end_run(&exp).unwrap();
-    let available = format!("/lgbk/{exp}/ws/file_available_at_location?location=NERSC&run_num=1&file_path={XTC}");
+    let available =
+        format!("/lgbk/{exp}/ws/file_available_at_location?location=NERSC&run_num=1&file_path={XTC}");
     assert_eq!(get(&logbook, &available).await.0, 200);
     let one = value(&logbook, "/lgbk/mfxlv9518/ws/1/files_for_live_mode_at_location?location=NERSC").await;
     let all = value(&logbook, "/lgbk/mfxlv9518/ws/files_for_live_mode_at_location?location=NERSC").await;

@@ -2,7 +2,7 @@
 //! overwritten. Bytes are random but seeded, so that nothing can compress them and two runs of a test see the same.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -55,7 +55,8 @@ fn write(bytes: &Bytes, path: &Path) -> anyhow::Result<(u64, Checksum)> {
             }
         }
         Bytes::Of(source) => {
-            let mut source_file = File::open(source).with_context(|| format!("cannot read {}", source.display()))?;
+            let mut source_file =
+                File::open(source).with_context(|| format!("cannot read {}", source.display()))?;
             loop {
                 let part = source_file.read(&mut block)?;
                 if part == 0 {
@@ -88,6 +89,34 @@ pub fn read_back(path: &Path) -> anyhow::Result<(u64, Checksum)> {
     Ok((size, Checksum::from_u32(ChecksumKind::Adler32, sum.checksum())))
 }
 
+/// Whether both files have the same bytes.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn same_bytes(one: &Path, other: &Path) -> anyhow::Result<bool> {
+    let open = |path: &Path| {
+        File::open(path)
+            .map(std::io::BufReader::new)
+            .with_context(|| format!("cannot read {}", path.display()))
+    };
+    let (mut one, mut other) = (open(one)?, open(other)?);
+    if one.get_ref().metadata()?.len() != other.get_ref().metadata()?.len() {
+        return Ok(false);
+    }
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let part = left.len().min(right.len());
+        if part == 0 {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        if left[..part] != right[..part] {
+            return Ok(false);
+        }
+        one.consume(part);
+        other.consume(part);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +131,9 @@ mod tests {
         assert_eq!(read_back(&path).unwrap(), written);
         let copy = scratch.path().join("copy");
         assert_eq!(put(&Bytes::Of(path.clone()), &copy).unwrap(), written);
+        assert!(same_bytes(&path, &copy).unwrap());
+        std::fs::write(&copy, vec![0; 3 * BLOCK + 17]).unwrap();
+        assert!(!same_bytes(&path, &copy).unwrap());
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 }

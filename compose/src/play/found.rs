@@ -97,15 +97,20 @@ mod tests {
 
     #[test]
     fn every_folder_with_files_is_a_run_with_names_of_its_own() {
-        let Some(data) = crate::require::data("play::every_folder_with_files_is_a_run_with_names_of_its_own") else {
+        let Some(data) = crate::require::data("play::every_folder_with_files_is_a_run_with_names_of_its_own")
+        else {
             return;
         };
         let (instrument, experiment) = ("mfx".parse().unwrap(), "mfxlv9518".parse().unwrap());
         let runs = runs_of(&data.join("xtc2"), &instrument, &experiment, RunNumber(5)).unwrap();
-        let names: Vec<String> = runs.iter().flat_map(|run| &run.files).map(|(lfn, _)| lfn.to_string()).collect();
+        let names: Vec<String> =
+            runs.iter().flat_map(|run| &run.files).map(|(lfn, _)| lfn.to_string()).collect();
         assert_eq!((runs.len(), names.len()), (5, 19));
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 19);
         assert!(names.contains(&"/mfx/mfxlv9518/xtc/test_epix_calib.xtc2".into()), "{names:?}");
-        assert!(names.contains(&"/mfx/mfxlv9518/xtc/smalldata/mfxlv9518-r0008-s002-c000.smd.xtc2".into()), "{names:?}");
+        assert!(
+            names.contains(&"/mfx/mfxlv9518/xtc/smalldata/mfxlv9518-r0008-s002-c000.smd.xtc2".into()),
+            "{names:?}"
+        );
     }
 }

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use lightrail_topics::{Checksum, Experiment, Instrument, Lfn, Millis, RunKey};
 
 use self::files::Bytes;
-pub use self::files::read_back;
+pub use self::files::{read_back, same_bytes};
 pub use self::found::{FoundRun, runs_of};
 pub use self::script::{Daq, FileScript, Play, RunScript};
 use crate::logbook::{FileReport, Logbook};
@@ -27,6 +27,15 @@ pub struct Stage<'a> {
     pub hostname: String,
     /// Whether the DAQ's reports have sizes; LCLS-II's never do.
     pub sizes: bool,
+}
+
+/// A run that is being taken, its files already whole.
+#[derive(Clone, Debug)]
+pub struct OpenRun {
+    /// Which run.
+    pub key: RunKey,
+    /// Its files.
+    pub files: Vec<PlayedFile>,
 }
 
 /// A run that was taken.
@@ -92,9 +101,8 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When files cannot be written or the logbook refuses.
     pub async fn take(&self, run: &RunScript) -> anyhow::Result<PlayedRun> {
-        let random = |file: &FileScript| Bytes::Random { seed: file.seed, size: file.size };
-        let files = run.files.iter().map(|file| (file.lfn.clone(), random(file))).collect();
-        self.take_files(&run.key, files).await
+        let open = self.open(run).await?;
+        self.close(open)
     }
 
     /// Takes one run whose files are copies of others.
@@ -102,14 +110,46 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When files cannot be copied or the logbook refuses.
     pub async fn take_found(&self, run: &FoundRun) -> anyhow::Result<PlayedRun> {
-        let files = run.files.iter().map(|(lfn, path)| (lfn.clone(), Bytes::Of(path.clone()))).collect();
-        self.take_files(&run.key, files).await
+        let open = self.open_found(run).await?;
+        self.close(open)
     }
 
-    async fn take_files(&self, key: &RunKey, files: Vec<(Lfn, Bytes)>) -> anyhow::Result<PlayedRun> {
+    /// The first half of [`Stage::take`]: the run is open, its files are whole.
+    ///
+    /// # Errors
+    /// When files cannot be written or the logbook refuses.
+    pub async fn open(&self, run: &RunScript) -> anyhow::Result<OpenRun> {
+        let random = |file: &FileScript| Bytes::Random { seed: file.seed, size: file.size };
+        let files = run.files.iter().map(|file| (file.lfn.clone(), random(file))).collect();
+        self.open_files(&run.key, files).await
+    }
+
+    /// The first half of [`Stage::take_found`].
+    ///
+    /// # Errors
+    /// When files cannot be copied or the logbook refuses.
+    pub async fn open_found(&self, run: &FoundRun) -> anyhow::Result<OpenRun> {
+        let files = run.files.iter().map(|(lfn, path)| (lfn.clone(), Bytes::Of(path.clone()))).collect();
+        self.open_files(&run.key, files).await
+    }
+
+    /// Closes the run.
+    ///
+    /// # Errors
+    /// When the logbook refuses.
+    pub fn close(&self, open: OpenRun) -> anyhow::Result<PlayedRun> {
+        self.logbook.end_run(&open.key.experiment)?;
+        Ok(PlayedRun { key: open.key, ended: crate::logbook::now(), files: open.files })
+    }
+
+    async fn open_files(&self, key: &RunKey, files: Vec<(Lfn, Bytes)>) -> anyhow::Result<OpenRun> {
         let RunKey { experiment, run } = key;
         self.logbook.start_run(experiment, Some(*run))?;
-        self.logbook.add_run_params(experiment, Some(*run), &[("DAQ Detectors/MfxEndstation-0|Jungfrau-0", 1.0)])?;
+        self.logbook.add_run_params(
+            experiment,
+            Some(*run),
+            &[("DAQ Detectors/MfxEndstation-0|Jungfrau-0", 1.0)],
+        )?;
         let mut played = Vec::new();
         for (at, (lfn, bytes)) in files.into_iter().enumerate() {
             let path = self.path_in(at, &lfn)?;
@@ -125,8 +165,7 @@ impl<'a> Stage<'a> {
             }
             played.push(PlayedFile { lfn, size, checksum, path });
         }
-        self.logbook.end_run(experiment)?;
-        Ok(PlayedRun { key: key.clone(), ended: crate::logbook::now(), files: played })
+        Ok(OpenRun { key: key.clone(), files: played })
     }
 
     /// All files of a stream lie on one server, as one DAQ node writes them.

@@ -59,8 +59,15 @@ pub struct FileScript {
 }
 
 /// Quantiles of 125,301 transfers at LCLS, November 2018 to January 2019, in bytes.
-const XTC: [(f64, f64); 7] =
-    [(0.0, 1e4), (0.10, 6.0e6), (0.25, 2.66e8), (0.50, 7.0e9), (0.75, 2.52e10), (0.90, 5.7e10), (1.0, 1.0738e11)];
+const XTC: [(f64, f64); 7] = [
+    (0.0, 1e4),
+    (0.10, 6.0e6),
+    (0.25, 2.66e8),
+    (0.50, 7.0e9),
+    (0.75, 2.52e10),
+    (0.90, 5.7e10),
+    (1.0, 1.0738e11),
+];
 /// The same for the small data files, as a share of their big one: 0.44 % of the bytes, more for small ones.
 const SMD_SHARE: [(f64, f64); 4] = [(0.0, 0.002), (0.5, 0.004), (0.9, 0.01), (1.0, 0.045)];
 /// Index files are smaller still.
@@ -108,14 +115,18 @@ impl Play {
         let scaled = |size: f64| ((size * self.bytes as f64 / natural) as u64).max(LEAST);
         let written = runs.into_iter().map(|(key, files)| RunScript {
             key,
-            files: files.into_iter().map(|(lfn, size, seed)| FileScript { lfn, size: scaled(size), seed }).collect(),
+            files: files
+                .into_iter()
+                .map(|(lfn, size, seed)| FileScript { lfn, size: scaled(size), seed })
+                .collect(),
         });
         Ok(written.collect())
     }
 
     /// Folder, name and share of the big file's bytes (drawn where `None`) of each file of a stream.
     fn kinds(&self, run: RunNumber, stream: usize) -> Vec<(&'static str, String, Option<f64>)> {
-        let stem = |digits: usize| format!("{}-r{:04}-s{stream:0digits$}-c{:0digits$}", self.experiment, run.0, 0);
+        let stem =
+            |digits: usize| format!("{}-r{:04}-s{stream:0digits$}-c{:0digits$}", self.experiment, run.0, 0);
         match self.daq {
             Daq::LclsOne => vec![
                 ("", format!("{}.xtc", stem(2)), Some(1.0)),
@@ -151,7 +162,10 @@ mod tests {
                     assert!((12..=18).contains(&run.files.len()), "seed {seed}: {} files", run.files.len());
                     assert!(run.files.iter().all(|file| file.lfn.run() == Some(run.key.run)));
                     let sizes = || run.files.iter().map(|file| file.size);
-                    assert!(sizes().min() < Some(20_000) && sizes().max() > Some(20_000_000), "seed {seed}: {run:?}");
+                    assert!(
+                        sizes().min() < Some(20_000) && sizes().max() > Some(20_000_000),
+                        "seed {seed}: {run:?}"
+                    );
                 }
             }
         }

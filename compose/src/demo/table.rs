@@ -1,0 +1,95 @@
+//! The tables and words at the demo's end. Pure text.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use comfy_table::{CellAlignment, Table, presets};
+use lightrail_topics::RunKey;
+
+use super::tally::Course;
+
+/// Bytes in words, in powers of 1024.
+pub(super) fn bytes(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string()
+}
+
+fn seconds(duration: Option<Duration>) -> String {
+    duration.map_or_else(|| "-".to_owned(), |duration| format!("{:.2} s", duration.as_secs_f64()))
+}
+
+/// One row per run.
+pub(super) fn courses(runs: &[(RunKey, Course)]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    table.set_header(["run", "files", "bytes", "end of run -> first file", "-> whole run", "rate"]);
+    for (key, course) in runs {
+        table.add_row([
+            key.to_string(),
+            course.files.to_string(),
+            bytes(course.bytes),
+            seconds(course.to_first()),
+            seconds(course.to_whole()),
+            course.rate().map_or_else(|| "-".to_owned(), |rate| format!("{}/s", bytes(rate))),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// The sum of it in a sentence.
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn words(ours: &[(RunKey, Course)], peer: &[(RunKey, Course)]) -> String {
+    let all = |runs: &[(RunKey, Course)], of: fn(&Course) -> Option<Duration>| -> Option<f64> {
+        let sum: Option<Duration> = runs.iter().map(|(_, course)| of(course)).sum();
+        sum.map(|sum| sum.as_secs_f64() / runs.len().max(1) as f64)
+    };
+    let files: usize = ours.iter().map(|(_, course)| course.files).sum();
+    let moved: u64 = ours.iter().map(|(_, course)| course.bytes).sum();
+    let mut words =
+        format!("{} runs, {files} files, {} moved and compared byte for byte", ours.len(), bytes(moved));
+    if let (Some(first), Some(whole)) = (all(ours, Course::to_first), all(ours, Course::to_whole)) {
+        words += &format!(
+            "; on average the first file was there {first:.2} s after the end of its run, the whole run after {whole:.2} s"
+        );
+    }
+    if let (Some(first), Some(whole)) = (all(peer, Course::to_first), all(peer, Course::to_whole)) {
+        words += &format!(" (xrdcp: {first:.2} s and {whole:.2} s)");
+    }
+    words + "."
+}
+
+#[cfg(test)]
+mod tests {
+    use lightrail_topics::Millis;
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_never_arrived_has_no_times_and_no_rate() {
+        let course = Course { ended: Some(Millis(0)), ..Course::default() };
+        let text = courses(&[("mfxlv9518/1".parse().unwrap(), course)]);
+        assert!(text.contains("0 B") && !text.contains("NaN"), "{text}");
+        assert_eq!(bytes(1536), "1.5 KiB");
+    }
+
+    #[test]
+    fn the_words_give_averages_of_both() {
+        let course = |first, whole| Course {
+            ended: Some(Millis(0)),
+            first: Some(Millis(first)),
+            whole: Some(Millis(whole)),
+            files: 12,
+            bytes: 1 << 20,
+        };
+        let key = || "mfxlv9518/1".parse().unwrap();
+        let said =
+            words(&[(key(), course(100, 900)), (key(), course(300, 1100))], &[(key(), course(2500, 5000))]);
+        assert_eq!(
+            said,
+            "2 runs, 24 files, 2.0 MiB moved and compared byte for byte; on average the first file was there 0.20 s after \
+             the end of its run, the whole run after 1.00 s (xrdcp: 2.50 s and 5.00 s)."
+        );
+    }
+}
