@@ -178,6 +178,8 @@ fn kind_of_kxr(number: u32, message: &str) -> ErrorKind {
         3010 if message.contains("tpc authorization expired") => ErrorKind::TpcExpired,
         3010 if names_a_credential(message) => ErrorKind::Credential,
         3010 => ErrorKind::PermissionDenied,
+        // A kind of checksum that the server does not have.
+        3012 if message.contains("not supported") => ErrorKind::Unsupported,
         3005 => kind_of_words(message),
         3000..=3002 | 3004 | 3006 | 3015 | 3016 | 3026 | 3031 => ErrorKind::Invalid,
         3003 | 3007 | 3008 | 3012 | 3014 | 3020 | 3024 | 3029 | 3032 | 3033 => ErrorKind::Busy,

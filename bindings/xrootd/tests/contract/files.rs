@@ -11,7 +11,7 @@ async fn files_at_a_server_keep_the_contract() -> Result<()> {
     contract(&server.url("/data/new/file")).await?;
     let denied =
         File::open(&server.url("/elsewhere/a"), OpenFlags::READ, 0, SOON).await.expect_err("not exported");
-    println!("outside of the export: {denied}");
+    assert_eq!(denied.kind(), ErrorKind::PermissionDenied, "{denied}");
     Ok(())
 }
 
@@ -52,7 +52,7 @@ async fn contract(url: &Url) -> Result<()> {
         assert_eq!(part?, data[n * 1000..(n + 1) * 1000]);
     }
     let refused = file.write(0, b"x".to_vec(), SOON).await.expect_err("it is open for reading");
-    println!("writing to a file open for reading: {refused}");
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
     file.close(SOON).await?;
 
     let file = File::open(url, OpenFlags::DELETE | OpenFlags::UPDATE, 0o640, SOON).await?;

@@ -72,7 +72,7 @@ async fn folders_are_made_listed_and_removed() -> Result<()> {
     assert_eq!(listed[299].stat.as_ref().map(|stat| stat.size), Some(299));
     assert_eq!((listed[300].name.as_str(), listed[300].stat.as_ref().map(|s| s.is_dir)), ("z", Some(true)));
     let full = fs.rmdir("/data/x/y", SOON).await.expect_err("it is not empty");
-    println!("removing a full folder: {full}");
+    assert_eq!(full.kind(), ErrorKind::Exists, "{full}");
     fs.rmdir("/data/x/y/z", SOON).await?;
     let nothing = fs.dirlist("/data/nothing", SOON).await.expect_err("there is no such folder");
     assert_eq!(nothing.kind(), ErrorKind::NotFound, "{nothing}");
@@ -89,7 +89,7 @@ async fn a_server_tells_checksums_space_and_configuration() -> Result<()> {
     let missing = fs.checksum("/data/b", "adler32", SOON).await.expect_err("no such file");
     assert_eq!(missing.kind(), ErrorKind::NotFound, "{missing}");
     let unknown = fs.checksum("/data/a", "sha999", SOON).await.expect_err("no such kind");
-    println!("an unknown kind of checksum: {unknown}");
+    assert_eq!(unknown.kind(), ErrorKind::Unsupported, "{unknown}");
 
     let values = fs.query_config(&["chksum", "nonsense", "tpc"], SOON).await?;
     assert!(values[0].contains("adler32") && values[0].contains("crc32c"), "{values:?}");

@@ -4,16 +4,19 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
-use xrootd::{Endpoint, FileSystem, Url};
+use xrootd::{Endpoint, ErrorKind, FileSystem, Url};
 
 /// Far above what any step here takes.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// How it copies from others; the copy program must be named last.
+const TPC: &str = "ofs.tpc autorm ttl 60 120 xfr 16 streams 0 pgm /usr/bin/xrdcp --server";
 
 /// A running data server with a store of its own.
 pub(crate) struct Server {
@@ -25,11 +28,20 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one and waits until it answers.
     pub(crate) async fn start() -> Result<Self> {
-        Self::start_with("ofs.tpc autorm ttl 60 120 xfr 16 streams 0 pgm /usr/bin/xrdcp --server").await
+        Self::start_with(TPC).await
     }
 
-    /// With a `ofs.tpc` line of the caller's.
-    pub(crate) async fn start_with(tpc: &str) -> Result<Self> {
+    /// With lines of the caller's for third-party copies.
+    pub(crate) async fn start_with(lines: &str) -> Result<Self> {
+        Self::begin(lines, None).await
+    }
+
+    /// One that talks to nobody who does not have this key.
+    pub(crate) async fn start_with_key(key: &Path) -> Result<Self> {
+        Self::begin(TPC, Some(key)).await
+    }
+
+    async fn begin(lines: &str, key: Option<&Path>) -> Result<Self> {
         // Not the usual temporary folder, which may lie in memory, where the server cannot keep checksums.
         let folder = tempfile::Builder::new().prefix("xrootd-contract-").tempdir_in("/var/tmp")?;
         let root = folder.path().display();
@@ -37,15 +49,8 @@ impl Server {
         for part in ["store/data", "adm", "log"] {
             fs::create_dir_all(folder.path().join(part))?;
         }
-        let config = folder.path().join("xrootd.cfg");
-        fs::write(
-            &config,
-            format!(
-                "all.export /data\noss.localroot {root}/store\nall.adminpath {root}/adm\nall.pidpath {root}/adm\n\
-                 xrd.port {port}\nxrd.network dnr norpipa\nxrootd.chksum max 2 adler32 crc32c\n{tpc}\n"
-            ),
-        )?;
-        let mut command = match nobody(&folder)? {
+        let user = nobody(&folder)?;
+        let mut command = match user {
             Some((user, group)) => {
                 let mut command = Command::new("setpriv");
                 command.arg(format!("--reuid={user}")).arg(format!("--regid={group}"));
@@ -54,6 +59,28 @@ impl Server {
             }
             None => Command::new("xrootd"),
         };
+        let mut security = String::new();
+        if let Some(key) = key {
+            let own = folder.path().join("key");
+            fs::copy(key, &own)?;
+            fs::set_permissions(&own, fs::Permissions::from_mode(0o600))?;
+            if let Some((user, group)) = user {
+                chown(&own, Some(user), Some(group))?;
+            }
+            let place = own.display();
+            security =
+                format!("xrootd.seclib libXrdSec.so\nsec.protocol sss -s {place}\nsec.protbind * only sss\n");
+            // For its copy program, which is a client.
+            command.env("XrdSecSSSKT", own);
+        }
+        let config = folder.path().join("xrootd.cfg");
+        fs::write(
+            &config,
+            format!(
+                "all.export /data\noss.localroot {root}/store\nall.adminpath {root}/adm\nall.pidpath {root}/adm\n\
+                 xrd.port {port}\nxrd.network dnr norpipa\nxrootd.chksum max 2 adler32 crc32c\n{security}{lines}\n"
+            ),
+        )?;
         command.args(["-I", "v4", "-l"]).arg(folder.path().join("log/log")).arg("-c").arg(&config);
         let child = command
             .current_dir(folder.path())
@@ -67,6 +94,18 @@ impl Server {
         Ok(server)
     }
 
+    /// How many files of its store the process has open.
+    pub(crate) fn open_files(&self) -> Result<usize> {
+        let store = self.folder.path().join("store");
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id()))?;
+        // One that is closed meanwhile is not open.
+        Ok(open
+            .flatten()
+            .filter_map(|fd| fs::read_link(fd.path()).ok())
+            .filter(|at| at.starts_with(&store))
+            .count())
+    }
+
     async fn answers(&mut self) -> Result<()> {
         let until = Instant::now() + SOON;
         loop {
@@ -76,6 +115,8 @@ impl Server {
             }
             match self.fs().ping(Duration::from_secs(2)).await {
                 Ok(()) => return Ok(()),
+                // It answers; whether it believes us is not the question here.
+                Err(error) if error.kind() == ErrorKind::Credential => return Ok(()),
                 Err(error) => ensure!(Instant::now() < until, "{error}"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -109,7 +150,7 @@ impl Server {
         self.own(&place)
     }
 
-    fn own(&self, place: &std::path::Path) -> Result<()> {
+    fn own(&self, place: &Path) -> Result<()> {
         let owner = fs::metadata(self.folder.path().join("store"))?;
         chown(place, Some(owner.uid()), Some(owner.gid()))?;
         fs::set_permissions(place, fs::Permissions::from_mode(0o644))?;
