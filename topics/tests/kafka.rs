@@ -3,6 +3,8 @@
 //! play a producer that leaves its transaction open.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -13,7 +15,9 @@ use lightrail_topics::kafka::{
     Acks, Admin, Connection, GroupReader, GroupSettings, Isolation, KafkaError, KafkaEvent, Offset,
     PlainProducer, Position, PublishError, Publisher, Reader, Timeouts, read_to_end,
 };
-use lightrail_topics::{Event, Generation, Message, Millis, Record, Topic, TopicSpec, Topics, decode, message};
+use lightrail_topics::{
+    Event, Generation, Message, Millis, Record, Topic, TopicSpec, Topics, decode, message,
+};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tokio::sync::mpsc;
@@ -253,7 +257,8 @@ async fn a_static_member_takes_over_at_once_and_begins_at_its_own_positions() ->
 
     // A second one under the same name, with a position of its own: it does not wait for the first one's session.
     let begin = Instant::now();
-    let mut second = Intake::join(&here.named("nersc@host-b:/journal"), 64, |_, _| Some(2990))?;
+    let own = |_: &str, partition| (partition == 0).then_some(2990);
+    let mut second = Intake::join(&here.named("nersc@host-b:/journal"), 64, own)?;
     let record = second.record().await?;
     ensure!(record.offset == 2990, "its own position, not the group's: {}", record.offset);
     ensure!(begin.elapsed() < Duration::from_secs(10), "took {:?}", begin.elapsed());
@@ -276,7 +281,7 @@ async fn a_static_member_takes_over_at_once_and_begins_at_its_own_positions() ->
     ensure!(second.record().await?.offset == 3000);
     second.reader.leave().await;
 
-    let mut lost = Intake::join(&here, 64, |_, _| Some(9000))?;
+    let mut lost = Intake::join(&here, 64, |_, partition| (partition == 0).then_some(9000))?;
     let fault = loop {
         match lost.next().await? {
             KafkaEvent::Fault(fault) => break fault,
@@ -366,8 +371,12 @@ async fn a_broker_that_goes_and_comes_back_loses_and_doubles_nothing() -> Result
     let here = connection(&kafka, "test");
     Admin::new(&here, LIMIT).create_topics(&Topics::default().specs(1, 1)).await?;
     runs(&kafka, 1, 3).await?;
-    let mut intake = Intake::join(&here, 64, |_, _| None)?;
+    // What a journal would say.
+    let next = Arc::new(AtomicI64::new(0));
+    let journal = next.clone();
+    let mut intake = Intake::join(&here, 64, move |_, _| Some(journal.load(Ordering::SeqCst)))?;
     while intake.record().await?.offset < 2 {}
+    next.store(3, Ordering::SeqCst);
     let timeouts = Timeouts { transaction: Duration::from_secs(10), publish: Duration::from_secs(3) };
     let start = || Publisher::start(&here, &Topics::default(), "mover-a", timeouts);
     let first = start()?;
@@ -388,7 +397,10 @@ async fn a_broker_that_goes_and_comes_back_loses_and_doubles_nothing() -> Result
         Err(error) if error.needs_new_publisher() => start()?,
         _ => first,
     };
-    publisher.init(LIMIT).await.or_else(|error| if error.needs_new_publisher() { Err(error) } else { Ok(()) })?;
+    publisher
+        .init(LIMIT)
+        .await
+        .or_else(|error| if error.needs_new_publisher() { Err(error) } else { Ok(()) })?;
     if files_to_the_end(&here, LIMIT).await?.len() == 1 {
         publisher.publish(vec![file(2)]).await?;
     }

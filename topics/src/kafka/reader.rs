@@ -135,7 +135,8 @@ fn one_topic(
 ) -> Result<(), KafkaError> {
     let left = || deadline.saturating_duration_since(Instant::now());
     let written = Probe::new(connection, Isolation::ReadUncommitted, None, left())?;
-    let visible = Probe::new(connection, Isolation::ReadCommitted, None, left())?;
+    // A little more, so that running out of time is told as what it is: waiting for a transaction.
+    let visible = Probe::new(connection, Isolation::ReadCommitted, None, left() + Duration::from_secs(5))?;
     let mut open: BTreeMap<i32, i64> = BTreeMap::new();
     let mut positions = Vec::new();
     let partitions = written.partitions(topic)?;
