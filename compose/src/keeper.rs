@@ -85,3 +85,73 @@ fn say(what: &str, path: &Path) {
         tracing::warn!(%error, "the keeper is gone: an interrupted run will leave things behind");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::loopfs::LoopFs;
+    use crate::process::{Proc, Start, marked};
+    use crate::scratch::Scratch;
+    use crate::xrootd::{Cluster, ClusterOptions};
+    use crate::{ports, wait};
+
+    /// Where the one that will be killed writes what it has started. Set: this process is that one.
+    const VICTIM: &str = "LIGHTRAIL_TEST_VICTIM";
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// Starts a bit of everything, tells of it and waits to be killed.
+    async fn be_killed(report: &Path) {
+        let scratch = Scratch::new().unwrap();
+        // A grandchild in a session of its own, as hard to find as they come.
+        let script = ["-c", "setsid sleep 3600 & wait"];
+        let _proc = Proc::start(Start::new("sh", "sh", scratch.path()).args(script)).unwrap();
+        let _disk = LoopFs::create(scratch.path(), 8).ok();
+        let _port = ports::Port::take().unwrap();
+        let cluster = Cluster::start(ClusterOptions::separate("SLAC")).await.unwrap();
+        let text = format!("{}\n{}\n{}", mark(), scratch.path().display(), cluster.folder().display());
+        std::fs::write(report.with_extension("new"), text).unwrap();
+        std::fs::rename(report.with_extension("new"), report).unwrap();
+        std::future::pending().await
+    }
+
+    #[tokio::test]
+    async fn a_killed_suite_leaves_no_process_no_folder_and_no_mount() {
+        if let Some(report) = std::env::var_os(VICTIM) {
+            be_killed(Path::new(&report)).await;
+        }
+        let scratch = Scratch::new().unwrap();
+        let report = scratch.path().join("report");
+        let name = "keeper::tests::a_killed_suite_leaves_no_process_no_folder_and_no_mount";
+        let mut suite = Command::new(std::env::current_exe().unwrap());
+        suite.args(["--exact", name, "--nocapture"]).env(VICTIM, &report);
+        let mut suite = suite.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let told = wait::until("the suite to start its parts", LIMIT, async || {
+            std::fs::read_to_string(&report).ok()
+        });
+        let told = told.await.unwrap();
+        let [mark, folder, cluster] = told.lines().collect::<Vec<_>>().try_into().unwrap();
+        let variable = format!("{MARK}={mark}");
+        // setsid's sleep, its shell, and two daemons per server and for the redirector.
+        let started = wait::until("all of it to run", LIMIT, async || {
+            let found = marked(&variable);
+            (found.len() >= 8).then_some(found.len())
+        });
+        println!("{} processes run", started.await.unwrap());
+
+        suite.kill().unwrap();
+        assert_eq!(suite.wait().unwrap().signal(), Some(9));
+        wait::until("all of it to be gone", LIMIT, async || {
+            let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+            let gone = marked(&variable).is_empty()
+                && !Path::new(folder).exists()
+                && !Path::new(cluster).exists()
+                && !mounts.contains(folder);
+            gone.then_some(())
+        })
+        .await
+        .unwrap();
+    }
+}

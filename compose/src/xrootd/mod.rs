@@ -142,9 +142,7 @@ impl Cluster {
             sss: options.sss.is_some(),
         };
         let redirector_cmsd = daemons.run("cmsd", MANAGER, format!("localhost:{}", ports.manager)).await?;
-        wait::for_port("the manager cmsd", ports.manager, DAEMON_WITHIN)
-            .await
-            .with_context(|| tail(&redirector_cmsd.log(), 20))?;
+        redirector_cmsd.listens().await?;
         let mut cmsds = Vec::new();
         for index in 0..options.servers {
             let name = server_name(index);
@@ -167,6 +165,7 @@ impl Cluster {
         .await
         .with_context(|| tail(&servers[0].log(), 20))?;
         let redirector = daemons.run("xrootd", MANAGER, format!("localhost:{}", ports.redirector)).await?;
+        redirector.listens().await?;
         let cluster = Self {
             name: options.name,
             redirector,
@@ -189,8 +188,12 @@ impl Cluster {
     pub async fn ready(&self, limit: Duration) -> anyhow::Result<()> {
         let wanted: Vec<u16> = self.servers.iter().filter_map(|server| port_of(server.address())).collect();
         wait::until(&format!("all data servers of {} behind its redirector", self.name), limit, async || {
+            if !self.cmsds.iter().all(Server::has_logged_in) {
+                return None;
+            }
             let located = self.xrdfs(&["locate", "*"]).await?;
-            wanted.iter().all(|port| located.contains(&format!(":{port} "))).then_some(())
+            // Not `ServerPending`: one that was lost and is not back yet.
+            wanted.iter().all(|port| located.contains(&format!(":{port} Server "))).then_some(())
         })
         .await
         .with_context(|| {

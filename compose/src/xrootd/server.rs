@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+
 use crate::parts::Part;
-use crate::process::read_lossy;
+use crate::process::{read_lossy, tail};
+use crate::wait;
 
 /// A running `xrootd` or `cmsd`.
 #[derive(Debug)]
@@ -34,13 +37,14 @@ impl Server {
         self.part.cont();
     }
 
-    /// Kills it where it still runs and starts it again with the same port and data. Returns at once: ask
-    /// [`super::Cluster::ready`] to know when the cluster has taken it back.
+    /// Kills it where it still runs and starts it again with the same port and data; returns when it listens. The
+    /// cluster may take it back later (a restarted `cmsd` after up to 10 s): [`super::Cluster::ready`] tells.
     ///
     /// # Errors
     /// When it cannot be started.
     pub async fn restart(&self) -> anyhow::Result<()> {
-        self.part.start_again().await
+        self.part.start_again().await?;
+        self.listens().await
     }
 
     /// Whether it has not ended.
@@ -51,6 +55,21 @@ impl Server {
     /// Its log and, where it died early, what it said on its standard error.
     pub fn log(&self) -> String {
         self.part.output() + &read_lossy(&self.log)
+    }
+
+    /// Waits until it takes connections, where it takes any.
+    pub(super) async fn listens(&self) -> anyhow::Result<()> {
+        let Some(port) = super::port_of(&self.address) else { return Ok(()) };
+        wait::for_port(self.part.name(), port, super::DAEMON_WITHIN)
+            .await
+            .with_context(|| format!("its log ends with:\n{}", tail(&self.log(), 20)))
+    }
+
+    /// Whether this `cmsd` of a data server, in its present life, has logged in at the manager.
+    pub(super) fn has_logged_in(&self) -> bool {
+        let log = self.log();
+        let life = log.rfind(" Starting on ").map_or("", |begin| &log[begin..]);
+        life.contains("Protocol: Logged into")
     }
 
     /// Where its log lies.

@@ -44,9 +44,9 @@ impl Cluster {
 /// When the script cannot be written.
 pub fn slow_checksum(folder: &Path, delay: Duration) -> anyhow::Result<String> {
     let script = folder.join("slow-adler32");
-    // The server hands over the path last; it wants the value alone on the first line.
+    // The server hands over the LFN with prefix, and its root folder in the environment; it wants the value alone.
     let text = format!(
-        "#!/bin/sh\nfor path; do :; done\nsleep {}\nset -- $(xrdadler32 \"$path\")\necho \"$1\"\n",
+        "#!/bin/sh\nfor path; do :; done\nsleep {}\nset -- $(xrdadler32 \"$XRDLCLROOT$path\")\necho \"$1\"\n",
         delay.as_secs_f64()
     );
     std::fs::write(&script, text).with_context(|| format!("cannot write {}", script.display()))?;
