@@ -73,6 +73,8 @@ struct Prepared {
     source: Stat,
     destination_server: Option<String>,
     sums: SumPlan,
+    /// Destination servers to avoid, and those that did not answer: not waited for a second time.
+    hurried: Vec<String>,
     /// The server that has the file already, and its sum.
     there: Option<(Option<String>, Option<Checksum>)>,
 }
@@ -135,7 +137,9 @@ impl Flow<'_> {
         )?;
         let announced = self.job.checksum.as_ref();
         let sums = plan(announced, &source_offers, &destination_offers, &to.kinds, to.verify)?;
-        let mut prepared = Prepared { source_server, source, destination_server, sums, there: None };
+        let silent = at_destination.iter().filter(|one| one.found.is_err()).filter_map(|one| one.server.clone());
+        let hurried = self.job.avoid.iter().cloned().chain(silent).collect();
+        let mut prepared = Prepared { source_server, source, destination_server, sums, hurried, there: None };
         prepared.there = self.already_there(&prepared, &at_destination).await?;
         Ok(prepared)
     }
@@ -267,7 +271,7 @@ impl Flow<'_> {
                 size: total,
                 checksum: checksum.as_ref(),
                 patience: self.patience,
-                hurried: &self.job.avoid,
+                hurried: &prepared.hurried,
                 clock: self.clock,
             },
             || self.step(Step::Renaming),

@@ -127,11 +127,24 @@ impl Memory {
         self.kept(site).lock().stores.iter().find_map(|store| store.get(path.as_str()).cloned())
     }
 
+    /// The file at a path, on that server's store.
+    pub fn get_from(&self, site: &SiteName, server: Option<&str>, path: &SitePath) -> Option<MemoryFile> {
+        let kept = self.kept(site);
+        let index = kept.index(server).ok()?;
+        kept.with(index, |files| files.get(path.as_str()).cloned())
+    }
+
     /// Removes a file from all stores.
     pub fn delete(&self, site: &SiteName, path: &SitePath) {
         for store in &mut self.kept(site).lock().stores {
             store.remove(path.as_str());
         }
+    }
+
+    /// Every file at a site, store after store.
+    pub fn files(&self, site: &SiteName) -> Vec<(String, MemoryFile)> {
+        let state = self.kept(site).lock();
+        state.stores.iter().flatten().map(|(path, file)| (path.clone(), file.clone())).collect()
     }
 
     /// Every path at a site, in order.

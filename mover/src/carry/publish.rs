@@ -44,20 +44,28 @@ enum Settled {
     Not(Fault),
 }
 
+/// How often a rename is tried, and how many old files may have to be set aside before.
 const ROUNDS: usize = 4;
+const OLD_FILES: usize = 64;
 
 /// Gives the file its final name and looks at it there.
 pub(super) async fn publish(what: Publication<'_>, renaming: impl Fn(), confirming: impl Fn()) -> Result<Published, Fault> {
     let mut set_aside = None;
     let mut last = None;
+    renaming();
     for _ in 0..ROUNDS {
-        renaming();
-        for (server, stat) in what.holders().await? {
+        // The rename follows a look that showed nothing on any server.
+        let mut old_files = 0;
+        while let Some((server, stat)) = what.holder().await? {
             let place = Place { site: what.place.site, server: server.as_deref() };
             if what.is_the_same(place, stat).await? {
                 return Ok(Published { elsewhere: Some(server), set_aside });
             }
-            set_aside = Some(what.set_aside(place).await?);
+            old_files += 1;
+            if old_files > OLD_FILES {
+                return Err(last.unwrap_or_else(|| what.taken()));
+            }
+            set_aside = what.set_aside(place).await?.or(set_aside);
         }
         match what.rename().await? {
             Settled::Renamed => {
@@ -69,11 +77,7 @@ pub(super) async fn publish(what: Publication<'_>, renaming: impl Fn(), confirmi
             Settled::Not(fault) => last = Some(fault),
         }
     }
-    let taken = || {
-        let text = format!("{} was taken by others again and again while it was to be renamed", what.path);
-        what.blame(Fault::new(FaultClass::Transient, "name-taken", text))
-    };
-    Err(last.unwrap_or_else(taken))
+    Err(last.unwrap_or_else(|| what.taken()))
 }
 
 impl Publication<'_> {
@@ -86,27 +90,43 @@ impl Publication<'_> {
         limited(self.patience.call, &what, Side::Destination, place, self.engine.stat(place, path)).await
     }
 
-    /// Who holds something under the final name.
-    async fn holders(&self) -> Result<Vec<(Option<String>, Stat)>, Fault> {
+    fn taken(&self) -> Fault {
+        let text = format!("{} was taken by others again and again while it was to be renamed", self.path);
+        self.blame(Fault::new(FaultClass::Transient, "name-taken", text))
+    }
+
+    /// A server that holds something under the final name.
+    async fn holder(&self) -> Result<Option<(Option<String>, Stat)>, Fault> {
         let site = self.place.site;
         let hear = Hear::AllBut(self.hurried);
         let seen = look(self.engine, site, Side::Destination, self.path, self.patience, hear).await?;
-        let mut holders = Vec::new();
         for one in seen {
-            match one.found {
+            let place = Place { site, server: one.server.as_deref() };
+            let is_hurried = one.server.as_ref().is_some_and(|server| self.hurried.contains(server));
+            let found = match one.found {
+                // It answered when the attempt began: ask once more.
+                Err(_) if !is_hurried => {
+                    let what = format!("a second look at {}", self.path);
+                    let again = self.engine.stat(place, self.path);
+                    limited(self.patience.look, &what, Side::Destination, place, again).await
+                }
+                found => found,
+            };
+            match found {
                 Ok(Some(stat)) if stat.folder => {
                     let text = format!("{} is a folder at {}", self.path, site.name);
                     return Err(self.blame(Fault::new(FaultClass::Permanent, "is-a-folder", text)));
                 }
-                Ok(Some(stat)) => holders.push((one.server, stat)),
+                Ok(Some(stat)) => return Ok(Some((one.server, stat))),
                 Ok(None) => {}
                 Err(fault) if one.server.as_deref() == self.place.server => return Err(fault),
+                // Waiting for a dead server would keep the file from those who can have it.
                 Err(fault) => {
                     tracing::warn!(server = one.server, path = %self.path, %fault, "server not looked at before a rename");
                 }
             }
         }
-        Ok(holders)
+        Ok(None)
     }
 
     async fn is_the_same(&self, place: Place<'_>, stat: Stat) -> Result<bool, Fault> {
@@ -119,8 +139,8 @@ impl Publication<'_> {
         Ok(got == *wanted)
     }
 
-    /// Moves what is under the final name out of the way, to a name that is free.
-    async fn set_aside(&self, place: Place<'_>) -> Result<String, Fault> {
+    /// Moves what is under the final name out of the way, to a name that is free; that name, unless it went by itself.
+    async fn set_aside(&self, place: Place<'_>) -> Result<Option<String>, Fault> {
         let now = self.clock.now();
         for second in 0..60 {
             let name = aside_name(self.path.file_name(), Millis(now.0 + second * 1000));
@@ -135,13 +155,12 @@ impl Publication<'_> {
                 match (old, new) {
                     (None, Some(_)) => {}
                     (Some(_), Some(_)) => continue,
-                    // Gone by itself, or not moved: the round's next look tells.
-                    (None, None) => {}
+                    (None, None) => return Ok(None),
                     (Some(_), None) => return Err(fault),
                 }
             }
             tracing::info!(path = %self.path, aside = %name, "different old file set aside");
-            return Ok(name);
+            return Ok(Some(name));
         }
         let text = format!("no free name to set {} aside", self.path);
         Err(self.blame(Fault::new(FaultClass::Transient, "name-taken", text)))
@@ -176,9 +195,12 @@ impl Publication<'_> {
         if self.is_the_same(self.place, stat).await? {
             return Ok(());
         }
-        let aside = self.set_aside(self.place).await;
-        let whereto = aside.as_deref().unwrap_or("nothing, which failed");
-        let text = format!("{} is not what was verified before its rename; moved aside to {whereto}", self.path);
+        let aside = match self.set_aside(self.place).await {
+            Ok(Some(name)) => format!("set aside as {name}"),
+            Ok(None) => "and gone meanwhile".to_owned(),
+            Err(fault) => format!("and could not be set aside: {fault}"),
+        };
+        let text = format!("{} is not what was verified before its rename, {aside}", self.path);
         Err(self.blame(Fault::new(FaultClass::Integrity, "not-confirmed", text)))
     }
 }
