@@ -184,7 +184,7 @@ fn secret_of(section: &Section<'_, '_>, name: &str, end: &str) -> Option<Secret>
         "_file" => SecretSource::File(section.optional(&key)?),
         _ => SecretSource::Env(section.optional(&key)?),
     };
-    Some(Secret { source, key: section.key(&key), line: section.line_of(&key) })
+    Some(Secret::new(source, section.key(&key), section.line_of(&key)))
 }
 
 /// A secret that may be left out; naming it in the file itself, or twice, is a fault.

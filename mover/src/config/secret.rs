@@ -63,6 +63,11 @@ pub enum SecretError {
 }
 
 impl Secret {
+    /// A secret that the setting `key` on a line names.
+    pub fn new(source: SecretSource, key: impl Into<String>, line: usize) -> Self {
+        Self { source, key: key.into(), line }
+    }
+
     /// Reads the secret anew, so that a replaced file is seen.
     pub fn read(&self) -> Result<SecretText, SecretError> {
         let (text, place) = match &self.source {
