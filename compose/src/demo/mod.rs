@@ -56,15 +56,12 @@ impl Finished {
 /// When a part cannot be started or ends, or nothing arrives.
 pub async fn run(options: DemoOptions) -> anyhow::Result<Finished> {
     let (instrument, experiment): (Instrument, Experiment) = ("mfx".parse()?, "mfxlv9518".parse()?);
-    let runs: Vec<Source> = match &options.data {
-        Some(folder) => {
-            let found = runs_of(folder, &instrument, &experiment, RunNumber(1))?;
-            found.into_iter().map(Source::Found).collect()
-        }
-        None => {
-            let play = Play::new(instrument.clone(), experiment.clone(), options.bytes, options.seed);
-            play.script()?.into_iter().map(Source::MadeUp).collect()
-        }
+    let runs: Vec<Source> = if let Some(folder) = &options.data {
+        let found = runs_of(folder, &instrument, &experiment, RunNumber(1))?;
+        found.into_iter().map(Source::Found).collect()
+    } else {
+        let play = Play::new(instrument.clone(), experiment.clone(), options.bytes, options.seed);
+        play.script()?.into_iter().map(Source::MadeUp).collect()
     };
     let scene = Scene::start().await?;
     let stores = (0..scene.slac.servers()).map(|server| scene.slac.path_on(server, "")).collect();

@@ -60,3 +60,41 @@ async fn one(from: &str, to: &str) -> anyhow::Result<()> {
     ensure!(output.status.success(), "xrdcp of {from} to {to} failed: {}", said.trim());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logbook::{Logbook, LogbookOptions};
+    use crate::play::{Play, Stage, same_bytes};
+    use crate::{Cluster, ClusterOptions};
+
+    /// What is played into the stores can be copied through both doors, and arrives as it was.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn xrdcp_copies_what_was_played() {
+        let kafka = crate::Kafka::named_or_start().await.unwrap();
+        let (slac, nersc) = tokio::try_join!(
+            Cluster::start(ClusterOptions::separate("SLAC")),
+            Cluster::start(ClusterOptions::shared("NERSC"))
+        )
+        .unwrap();
+        let prefix = format!("peer-{:016x}.", fastrand::u64(..));
+        let logbook = Logbook::start(kafka.bootstrap(), &prefix, LogbookOptions::default()).await.unwrap();
+        let (instrument, experiment) = ("mfx".parse().unwrap(), "mfxlv9518".parse().unwrap());
+        let play = Play { runs: 1, ..Play::new(instrument, experiment, 8 << 20, 7) };
+        let stage = Stage::new(&logbook, (0..2).map(|server| slac.path_on(server, "")).collect());
+        stage.announce(&play.experiment, &play.instrument).unwrap();
+        let run = stage.perform(&play).await.unwrap().remove(0);
+        let route = Route {
+            from: (slac.door(), slac.prefix().to_owned()),
+            to: (nersc.door(), nersc.prefix().to_owned()),
+        };
+        let files: Vec<(Lfn, u64)> = run.files.iter().map(|file| (file.lfn.clone(), file.size)).collect();
+        let course = copy(&route, &files, 16).await.unwrap();
+        assert_eq!((course.files, course.bytes), (run.files.len(), run.bytes()));
+        for file in &run.files {
+            let there = format!("{}xrdcp.{}", file.lfn.folder(), file.lfn.file_name());
+            assert!(same_bytes(&nersc.path_of(&there), &file.path).unwrap(), "{there}");
+        }
+        println!("first {:?}, whole {:?}", course.to_first(), course.to_whole());
+    }
+}

@@ -47,17 +47,15 @@ pub(super) fn words(ours: &[(RunKey, Course)], peer: &[(RunKey, Course)]) -> Str
     };
     let files: usize = ours.iter().map(|(_, course)| course.files).sum();
     let moved: u64 = ours.iter().map(|(_, course)| course.bytes).sum();
-    let mut words =
+    let moved =
         format!("{} runs, {files} files, {} moved and compared byte for byte", ours.len(), bytes(moved));
-    if let (Some(first), Some(whole)) = (all(ours, Course::to_first), all(ours, Course::to_whole)) {
-        words += &format!(
-            "; on average the first file was there {first:.2} s after the end of its run, the whole run after {whole:.2} s"
-        );
-    }
-    if let (Some(first), Some(whole)) = (all(peer, Course::to_first), all(peer, Course::to_whole)) {
-        words += &format!(" (xrdcp: {first:.2} s and {whole:.2} s)");
-    }
-    words + "."
+    let both = |runs| Some((all(runs, Course::to_first)?, all(runs, Course::to_whole)?));
+    let took = both(ours).map_or_else(String::new, |(first, whole)| {
+        format!("; on average the first file was there {first:.2} s after the end of its run, the whole run after {whole:.2} s")
+    });
+    let peer = both(peer)
+        .map_or_else(String::new, |(first, whole)| format!(" (xrdcp: {first:.2} s and {whole:.2} s)"));
+    format!("{moved}{took}{peer}.")
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ async fn register_file(State(shared): Book, Path(exp): Path<String>, bytes: Byte
                 match register(file) {
                     Ok(_) => answers.push(json!({ "success": true })),
                     Err(Refusal::Logical(text)) => {
-                        answers.push(json!({ "success": false, "errormsg": text }))
+                        answers.push(json!({ "success": false, "errormsg": text }));
                     }
                     Err(bad) => return Err(bad),
                 }

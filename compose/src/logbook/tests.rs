@@ -181,3 +181,99 @@ async fn the_two_answers_to_is_the_run_there_differ() {
     let locations = value(&logbook, "/lgbk/mfxlv9518/ws/dm_locations").await;
     assert_eq!((&locations[0]["name"], &locations[1]["name"]), (&"SLAC".into(), &"NERSC".into()));
 }
+
+/// What lies on Kafka in the end, by offset, of the topic `runs`: CRUD, number and whether the run is closed.
+async fn on_kafka(bootstrap: &str, prefix: &str) -> Vec<String> {
+    let connection = Connection::plain(bootstrap, "test");
+    let topic = format!("{prefix}runs");
+    let limit = std::time::Duration::from_secs(30);
+    let records = lightrail_topics::kafka::read_to_end(
+        &connection,
+        &[topic],
+        &std::collections::BTreeMap::default(),
+        limit,
+    )
+    .await
+    .unwrap();
+    records
+        .iter()
+        .map(|record| {
+            assert!(record.key.is_none() && record.headers.is_empty(), "{record:?}");
+            let body: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+            let closed = if body["value"]["end_time"].is_null() { "open" } else { "closed" };
+            format!("{} {} {closed}", body["CRUD"].as_str().unwrap(), body["value"]["num"])
+        })
+        .collect()
+}
+
+/// The plain course and every mischief, on a real broker.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_reach_kafka_without_keys_and_headers_and_mischief_happens_there_only() {
+    let kafka = crate::Kafka::named_or_start().await.unwrap();
+    let exp = experiment();
+    // Message 0 is the experiment; 1 and 2 open and close run 1, 3 opens run 2.
+    for (mischief, expected) in [
+        (vec![], vec!["Create 1 open", "Update 1 closed", "Create 2 open"]),
+        (vec![Mischief::Lose(2)], vec!["Create 1 open", "Create 2 open"]),
+        (
+            vec![Mischief::Double(1)],
+            vec!["Create 1 open", "Create 1 open", "Update 1 closed", "Create 2 open"],
+        ),
+        (vec![Mischief::Swap(1)], vec!["Update 1 closed", "Create 1 open", "Create 2 open"]),
+        (vec![Mischief::Swap(3)], vec!["Create 1 open", "Update 1 closed", "Create 2 open"]),
+    ] {
+        let prefix = format!("logbook-{:016x}.", fastrand::u64(..));
+        let options = LogbookOptions { partitions: 1, mischief, ..LogbookOptions::default() };
+        let logbook = Logbook::start(kafka.bootstrap(), &prefix, options).await.unwrap();
+        logbook.register_experiment(&exp, &"mfx".parse().unwrap(), &[]);
+        logbook.start_run(&exp, None).unwrap();
+        logbook.end_run(&exp).unwrap();
+        logbook.start_run(&exp, None).unwrap();
+        logbook.settle().await;
+        assert_eq!(on_kafka(kafka.bootstrap(), &prefix).await, expected);
+        assert_eq!(logbook.said().len(), 4, "the logbook itself never notices");
+    }
+}
+
+/// The mover's own call: `present` sets a location, any other word takes it away, silence leaves it, and Kafka hears nothing.
+#[tokio::test]
+async fn check_and_move_believes_the_movers_answer() {
+    let logbook = logbook().await;
+    let exp = experiment();
+    logbook.start_run(&exp, None).unwrap();
+    let third = "/mfx/mfxlv9518/xtc/mfxlv9518-r0001-s01-c00.xtc";
+    for path in [XTC, SMD, third] {
+        logbook.register_file(&exp, &report(path)).unwrap();
+    }
+    for path in [SMD, third] {
+        let rule =
+            format!("/lgbk/{exp}/ws/file_available_at_location?location=NERSC&run_num=1&file_path={path}");
+        assert_eq!(get(&logbook, &rule).await.0, 200);
+    }
+    let said = logbook.said().len();
+    let answer = serde_json::json!({ "files": { XTC: "present", SMD: "pending" } });
+    let questions = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&questions);
+    let route = axum::routing::post(move |axum::Json(question): axum::Json<Value>| async move {
+        locked(&heard).push(question);
+        axum::Json(answer)
+    });
+    let mover = axum::Router::new().route("/secret/ws/{exp}/check_files_for_run", route);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    logbook.set_mover(Some(format!("http://{}/secret/", listener.local_addr().unwrap())));
+    tokio::spawn(async move { axum::serve(listener, mover).await });
+
+    let rule = "/lgbk/mfxlv9518/ws/check_and_move_run_files_to_location?location=NERSC&run_num=1";
+    let typed = format!("{rule}&restore_missing_files=true&file_types_to_restore=XTC");
+    let answered = value(&logbook, &typed).await;
+    assert_eq!(answered["dmstatus"], serde_json::json!({ XTC: "present", SMD: "pending" }));
+    assert_eq!(logbook.present_at(&exp, &"NERSC".parse().unwrap()), [XTC, third]);
+    assert_eq!(logbook.said().len(), said);
+    let question = locked(&questions).remove(0);
+    assert_eq!(
+        (&question["instrument"], &question["run_num"], &question["restore_missing_files"]),
+        (&Value::from("MFX"), &Value::from(1), &Value::Bool(true))
+    );
+    // Without file types the real one asks for no file at all.
+    assert_eq!(value(&logbook, rule).await["matching_files"], serde_json::json!([]));
+}
