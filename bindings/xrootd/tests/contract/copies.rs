@@ -226,3 +226,34 @@ async fn a_destination_that_dies_ends_the_copy_at_once() -> Result<()> {
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     Ok(())
 }
+
+/// The reason for all this: the tool looks whether a copy has ended every 2.5 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_copy_is_far_quicker_than_with_the_tool() -> Result<()> {
+    let (from, to) = (Server::start().await?, Server::start().await?);
+    from.put("/data/a", &[7; 20_000])?;
+    let (mut ours, mut tools) = (Vec::new(), Vec::new());
+    for round in 0..7 {
+        let mut spec = spec(&from, &to, "/data/a");
+        spec.destination = to.url(&format!("/data/ours-{round}"));
+        let begun = Instant::now();
+        copy(&spec).await?;
+        ours.push(begun.elapsed());
+        // Enough of these to see the grid.
+        if round < 3 {
+            let begun = Instant::now();
+            let said = tokio::process::Command::new("xrdcp")
+                .args(["--silent", "--tpc", "only", &from.url("/data/a").to_string()])
+                .arg(to.url(&format!("/data/tools-{round}")).to_string())
+                .output()
+                .await?;
+            anyhow::ensure!(said.status.success(), "xrdcp: {}", String::from_utf8_lossy(&said.stderr));
+            tools.push(begun.elapsed());
+        }
+    }
+    ours.sort();
+    tools.sort();
+    println!("20 kB: ours {ours:?}, xrdcp {tools:?}");
+    assert!(ours[3] * 10 < tools[1], "median of ours {:?}, of xrdcp {:?}", ours[3], tools[1]);
+    Ok(())
+}
