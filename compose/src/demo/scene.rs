@@ -11,8 +11,9 @@ use super::config;
 use crate::kafka::Kafka;
 use crate::logbook::{Logbook, LogbookOptions};
 use crate::ports::Port;
-use crate::process::{Proc, Start, tail};
+use crate::process::tail;
 use crate::scratch::Scratch;
+use crate::services::{self, Mover};
 use crate::wait;
 use crate::xrootd::{Cluster, ClusterOptions};
 
@@ -23,7 +24,7 @@ const MOVER_READY_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Scene {
     // Dropped in this order: who uses the others goes first.
-    mover: Proc,
+    mover: Mover,
     pub(super) logbook: Logbook,
     pub(super) slac: Cluster,
     pub(super) nersc: Cluster,
@@ -42,7 +43,7 @@ impl Scene {
     /// # Errors
     /// When a part does not get ready; the message names it and ends with its log.
     pub(super) async fn start() -> anyhow::Result<Self> {
-        let program = mover_program()?;
+        let program = services::program("lightrail-mover")?;
         let scratch = Scratch::new()?;
         println!(
             "starting a Kafka broker and two XRootD clusters (a redirector and two data servers each) ..."
@@ -76,11 +77,8 @@ impl Scene {
         };
         let config = scratch.path().join("mover.toml");
         std::fs::write(&config, config::text(&places)).context("cannot write the mover's configuration")?;
-        once(&program, &["topics", "--create"], &config).await?;
-        let start = Start::new("mover", &program, scratch.path())
-            .args(["run", "--config"])
-            .args([config.as_os_str()]);
-        let mover = Proc::start(start)?;
+        set_up_topics(&config).await?;
+        let mover = Mover::start(&config)?;
         logbook.set_mover(Some(format!("http://127.0.0.1:{http}/")));
         let scene =
             Self { mover, logbook, slac, nersc, kafka, topics, http, config, program, _scratch: scratch };
@@ -120,7 +118,7 @@ impl Scene {
 
     /// The last lines of what the mover has logged.
     pub(super) fn mover_log(&self) -> String {
-        tail(&self.mover.output(), 20)
+        tail(&self.mover.log(), 20)
     }
 
     /// Addresses, for people who look around.
@@ -129,7 +127,7 @@ impl Scene {
         let config = self.config.display();
         format!(
             "Kafka     {}   (topics {} ...)\nSLAC      root://{}/{}   data below {}\nNERSC     root://{}/{}   data below {}\n\
-             logbook   {}\nmover     http://127.0.0.1:{}   ({program} status --config {config})",
+             logbook   {}\nmover     http://127.0.0.1:{}   ({program} --config {config} status)",
             self.kafka.bootstrap(),
             self.topics.name(lightrail_topics::topic::Topic::FilesAvailable),
             self.slac.door(),
@@ -144,20 +142,11 @@ impl Scene {
     }
 }
 
-/// The mover's program, which lies beside ours.
-fn mover_program() -> anyhow::Result<PathBuf> {
-    let ours = std::env::current_exe().context("cannot tell where this program lies")?;
-    let mover = ours.with_file_name("lightrail-mover");
-    anyhow::ensure!(mover.is_file(), "{} is missing: cargo build --workspace --bins", mover.display());
-    Ok(mover)
-}
-
-/// Runs a command of the mover to its end.
-async fn once(program: &Path, args: &[&str], config: &Path) -> anyhow::Result<()> {
-    let mut command = tokio::process::Command::new(program);
-    command.args(args).arg("--config").arg(config).stdin(std::process::Stdio::null()).kill_on_drop(true);
-    let output = command.output().await.with_context(|| format!("cannot run {}", program.display()))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "lightrail-mover {} failed: {}", args.join(" "), said.trim());
+/// As an operator would.
+async fn set_up_topics(config: &Path) -> anyhow::Result<()> {
+    let config = config.to_str().context("the scratch folder's name is not UTF-8")?;
+    let args = ["--config", config, "topics", "--create"];
+    let ran = services::run("lightrail-mover", &args, Duration::from_secs(60)).await?;
+    anyhow::ensure!(ran.status.success(), "lightrail-mover topics --create failed: {}", ran.stderr.trim());
     Ok(())
 }
