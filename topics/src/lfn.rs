@@ -50,9 +50,9 @@ pub struct LfnError {
     pub why: &'static str,
 }
 
-/// The longest whole LFN in bytes: leaves room for a site's prefix below PATH_MAX.
+/// The longest whole LFN in bytes: leaves room for a site's prefix below `PATH_MAX`.
 pub const MAX_LFN: usize = 1024;
-/// The longest part in bytes (NAME_MAX).
+/// The longest part in bytes (`NAME_MAX`).
 pub const MAX_PART: usize = 255;
 
 const AREAS: [&str; 3] = ["xtc", "hdf5", "cbf"];
@@ -169,9 +169,8 @@ fn why_refused(text: &str) -> Option<&'static str> {
     if parts.iter().any(|part| part.len() > MAX_PART) {
         return Some("has a part longer than 255 bytes");
     }
-    let (instrument, experiment, area, folders, name) = match parts.as_slice() {
-        [instrument, experiment, area, folders @ .., name] => (instrument, experiment, area, folders, name),
-        _ => return Some("is not /instrument/experiment/{xtc|hdf5|cbf}/name"),
+    let [instrument, experiment, area, folders @ .., name] = parts.as_slice() else {
+        return Some("is not /instrument/experiment/{xtc|hdf5|cbf}/name");
     };
     if instrument.parse::<Instrument>().is_err() {
         return Some("does not begin with an instrument");

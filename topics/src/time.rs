@@ -12,7 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Millis(pub i64);
 
 impl Millis {
-    /// The instant `ms` milliseconds later.
+    /// The instant that much later.
+    #[must_use]
     pub fn plus(self, duration: std::time::Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }

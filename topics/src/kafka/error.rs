@@ -72,16 +72,8 @@ pub enum KafkaError {
 impl KafkaError {
     /// Whether waiting and trying the same again can help.
     pub fn is_retriable(&self) -> bool {
-        match self {
-            Self::Unreachable(_)
-            | Self::Timeout { .. }
-            | Self::OpenTransaction { .. }
-            | Self::UnknownTopic(_)
-            | Self::Other { .. } => true,
-            // A password may be mended on the broker's side: worth a retry, but slowly and loudly.
-            Self::Authentication(_) | Self::Authorization(_) => true,
-            Self::OutOfRange { .. } | Self::Fatal(_) | Self::Settings(_) => false,
-        }
+        // A password may be mended on the broker's side: worth a retry, but slowly and loudly.
+        !matches!(self, Self::OutOfRange { .. } | Self::Fatal(_) | Self::Settings(_))
     }
 
     pub(super) fn settings(error: &RdError) -> Self {

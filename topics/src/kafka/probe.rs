@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::MetadataPartition;
 
 use super::connection::Connection;
 use super::context::Context;
@@ -101,7 +102,7 @@ impl Probe {
                     code => Err(RdError::MetadataFetch(code)),
                 };
             }
-            let mut ids: Vec<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
+            let mut ids: Vec<i32> = found.partitions().iter().map(MetadataPartition::id).collect();
             ids.sort_unstable();
             Ok(ids)
         })

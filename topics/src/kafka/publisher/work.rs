@@ -174,13 +174,11 @@ impl Work {
         while open > 0 {
             self.take_delivery(&mut places, &mut open, deadline)?;
         }
-        let placed = names.into_iter().zip(places);
-        Ok(placed
-            .filter_map(|(topic, place)| {
-                let (partition, offset) = place?;
-                Some(Placed { topic, partition, offset })
-            })
-            .collect())
+        let all = names.into_iter().zip(places).filter_map(|(topic, place)| {
+            let (partition, offset) = place?;
+            Some(Placed { topic, partition, offset })
+        });
+        Ok(all.collect())
     }
 
     fn record<'a>(
@@ -271,14 +269,13 @@ impl Work {
                 return Ok(());
             };
             match self.step(&error) {
-                Step::Over => return Err(self.over("commit", &error)),
                 Step::Abort => {
                     self.abort(deadline + Duration::from_secs(5))?;
                     return Err(PublishError::Retriable(KafkaError::of("commit", &error)));
                 }
                 // The commit may be on its way: only the broker knows. Asked again until it says, or given up for good.
                 Step::Again if Instant::now() < deadline => {}
-                Step::Again => return Err(self.over("commit", &error)),
+                Step::Again | Step::Over => return Err(self.over("commit", &error)),
             }
         }
     }
