@@ -70,6 +70,9 @@ pub trait Parts: Send + Sync {
     /// When it cannot be started.
     async fn run(&self, start: Start) -> anyhow::Result<Box<dyn Part>>;
 
+    /// Whether `java` in a started part is the one of this machine.
+    fn use_this_machines_java(&self) -> bool;
+
     /// A Kafka broker.
     ///
     /// # Errors
@@ -91,6 +94,10 @@ pub struct Processes;
 impl Parts for Processes {
     async fn run(&self, start: Start) -> anyhow::Result<Box<dyn Part>> {
         Ok(Box::new(Proc::start(start)?))
+    }
+
+    fn use_this_machines_java(&self) -> bool {
+        true
     }
 
     async fn kafka(&self, options: KafkaOptions) -> anyhow::Result<Kafka> {

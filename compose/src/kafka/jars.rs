@@ -40,17 +40,22 @@ pub async fn folder() -> anyhow::Result<PathBuf> {
     if folder.is_dir() {
         return Ok(folder);
     }
-    let lock = cache.join(format!("kafka-{VERSION}.lock"));
-    let held = tokio::task::spawn_blocking(move || -> std::io::Result<File> {
-        let file = File::create(lock)?;
-        file.lock()?;
-        Ok(file)
-    });
-    let _held = held.await?.context("cannot lock the cache folder")?;
+    let _lock = lock(&cache).await?;
     if !folder.is_dir() {
         fetch(&cache, &folder).await?;
     }
     Ok(folder)
+}
+
+/// Waits until nobody else fetches or prepares; that ends when what is returned is dropped.
+pub(super) async fn lock(cache: &Path) -> anyhow::Result<File> {
+    let path = cache.join(format!("kafka-{VERSION}.lock"));
+    let locking = tokio::task::spawn_blocking(move || -> std::io::Result<File> {
+        let file = File::create(path)?;
+        file.lock()?;
+        Ok(file)
+    });
+    locking.await?.context("cannot lock the cache folder")
 }
 
 /// Into a temporary folder first: a fetch that is interrupted leaves no half of a broker.

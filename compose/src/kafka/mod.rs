@@ -2,24 +2,27 @@
 //! and started again with its data. A broker that somebody else runs (`LIGHTRAIL_KAFKA`) is used but never touched.
 
 pub mod jars;
+mod prepared;
 mod secure;
 mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 
 use crate::parts::{Part, Parts, Processes, READY_WITHIN};
 use crate::ports::Port;
 use crate::process::{Start, tail};
 use crate::scratch::Scratch;
 use crate::wait;
+use prepared::Prepared;
 use settings::Ports;
 
-/// Any 22 characters of base64 do; all test brokers are one another's strangers all the same, for no two share a port.
-const CLUSTER_ID: &str = "bGlnaHRyYWlsLXRlc3RzIQ";
+/// What every short-lived JVM gets: a start in seconds counts, peak speed does not.
+const FAST_JVM: &[&str] = &["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"];
 
 /// How a broker differs from the usual one.
 #[derive(Debug, Clone, Default)]
@@ -87,7 +90,7 @@ impl Kafka {
     /// # Errors
     /// As [`Kafka::start`].
     pub async fn start_by(parts: &dyn Parts, options: KafkaOptions) -> anyhow::Result<Self> {
-        let jars = jars::folder().await?;
+        let prepared = Prepared::get().await?;
         let scratch = Scratch::new()?;
         let data = options.data.clone().unwrap_or_else(|| scratch.path().join("data"));
         let (port, controller) = (Port::take()?, Port::take()?);
@@ -105,9 +108,20 @@ impl Kafka {
         let text = settings::server_properties(&data, ports, &keystore, &options);
         std::fs::write(&properties, text).context("cannot write server.properties")?;
         if !data.join("meta.properties").exists() {
-            format(&jars, &properties, options.login.as_ref()).await?;
+            prepared.format(&data, &properties, options.login.as_ref()).await?;
         }
-        let part = parts.run(start_of(&jars, scratch.path(), &properties, options.for_benchmarks)).await?;
+        let archive = prepared.archive_option().filter(|_| parts.use_this_machines_java());
+        let mut start = Start::new("kafka", "java", scratch.path());
+        if options.for_benchmarks {
+            start = start.args(["-Xms1g", "-Xmx1g", "-XX:+UseSerialGC", "-XX:-UsePerfData"]);
+        } else {
+            start = start.args(FAST_JVM.iter().copied()).args(["-Xms256m", "-Xmx512m"]);
+        }
+        let start = start
+            .args(archive)
+            .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
+            .args([prepared.class_path, "kafka.Kafka".into(), properties.into_os_string()]);
+        let part = parts.run(start).await?;
         let bootstrap = format!("127.0.0.1:{port}");
         let broker = Broker { part, port, _controller: controller, secure, data, _scratch: scratch };
         broker.ready().await?;
@@ -119,10 +133,24 @@ impl Kafka {
         &self.bootstrap
     }
 
-    /// The listener with TLS and SCRAM and the certificate file to trust, where one was asked for.
-    pub fn secure_bootstrap(&self) -> Option<(String, &Path)> {
-        let (port, certificate) = self.ours.as_ref()?.secure.as_ref()?;
-        Some((format!("localhost:{port}"), certificate))
+    /// Where clients of the listener with TLS and SCRAM begin, where one was asked for.
+    pub fn secure_bootstrap(&self) -> Option<String> {
+        let (port, _) = self.ours.as_ref()?.secure.as_ref()?;
+        Some(format!("localhost:{port}"))
+    }
+
+    /// librdkafka's properties for that listener.
+    pub fn secure_properties(&self, user: &str, password: &str) -> Option<BTreeMap<String, String>> {
+        let (_, certificate) = self.ours.as_ref()?.secure.as_ref()?;
+        let certificate = certificate.display().to_string();
+        let pairs = [
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "SCRAM-SHA-256"),
+            ("sasl.username", user),
+            ("sasl.password", password),
+            ("ssl.ca.location", &certificate),
+        ];
+        Some(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into())
     }
 
     /// The folder with its data, for damage while it is down.
@@ -137,7 +165,7 @@ impl Kafka {
     ///
     /// # Errors
     /// When the broker is not ours.
-    #[expect(clippy::unused_async, reason = "in a container this takes the engine's time")]
+    #[expect(clippy::unused_async, reason = "a broker on another machine would take its time")]
     pub async fn kill(&self) -> anyhow::Result<()> {
         self.ours()?.part.kill();
         Ok(())
@@ -193,39 +221,4 @@ impl Broker {
         .and_then(|answers| if answers { Ok(()) } else { bail!("Kafka ended instead of listening") })
         .with_context(|| format!("its log ends with:\n{}", tail(&self.part.output(), 20)))
     }
-}
-
-fn start_of(jars: &Path, folder: &Path, properties: &Path, for_benchmarks: bool) -> Start {
-    let speed: &[&str] = if for_benchmarks {
-        &["-Xms1g", "-Xmx1g"]
-    } else {
-        &["-Xms256m", "-Xmx512m", "-XX:TieredStopAtLevel=1"]
-    };
-    Start::new("kafka", "java", folder)
-        .args(speed.iter().copied())
-        .args([
-            "-XX:+UseSerialGC",
-            "-XX:-UsePerfData",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            "-cp",
-        ])
-        .args([jars.join("*").into_os_string()])
-        .args(["kafka.Kafka".into(), properties.as_os_str().to_owned()])
-}
-
-/// A new data folder has to be formatted; users that log in by SCRAM are written at the same time.
-async fn format(jars: &Path, properties: &Path, login: Option<&Login>) -> anyhow::Result<()> {
-    let mut command = tokio::process::Command::new("java");
-    command
-        .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-cp"])
-        .arg(jars.join("*"));
-    command.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]).arg(properties);
-    if let Some(Login { user, password }) = login {
-        command.args(["--add-scram", &format!("SCRAM-SHA-256=[name={user},password={password}]")]);
-    }
-    let output = command.stdin(std::process::Stdio::null()).kill_on_drop(true).output().await;
-    let output = output.context("cannot run java: install a JRE, version 17 or newer")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "Kafka's data folder could not be formatted: {}", said.trim());
-    Ok(())
 }
