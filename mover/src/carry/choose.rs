@@ -34,7 +34,11 @@ mod tests {
         assert_eq!(ranked(&servers, None, &[], 0), names("a b c d"));
         assert_eq!(ranked(&servers, None, &[], 6), names("c d a b"));
         assert_eq!(ranked(&servers, Some("d"), &names("b a"), 0), names("d c b a"));
-        assert_eq!(ranked(&servers, Some("b"), &names("b"), 0), names("a c d b"), "a failed one is not preferred");
+        assert_eq!(
+            ranked(&servers, Some("b"), &names("b"), 0),
+            names("a c d b"),
+            "a failed one is not preferred"
+        );
         assert!(ranked(&[], None, &[], 5).is_empty());
     }
 }

@@ -59,12 +59,17 @@ impl Watch {
         let pair = format!("from {} to {}", address(order.from), address(order.to));
         let limit = humantime::format_duration(self.limit(order.patience));
         let (code, text) = match self.phase {
-            Phase::Opening => ("no-answer", format!("opening {} {pair} took longer than {limit}", order.from_path)),
-            Phase::Waiting => ("no-slot", format!("no slot at {} within {limit}", address(order.to))),
-            Phase::Copying => {
-                ("stalled", format!("copy {pair} stood still at {} of {} bytes for {limit}", self.bytes, self.size))
+            Phase::Opening => {
+                ("no-answer", format!("opening {} {pair} took longer than {limit}", order.from_path))
             }
-            Phase::Closing => ("slow-close", format!("closing {} {pair} took longer than {limit}", order.to_path)),
+            Phase::Waiting => ("no-slot", format!("no slot at {} within {limit}", address(order.to))),
+            Phase::Copying => (
+                "stalled",
+                format!("copy {pair} stood still at {} of {} bytes for {limit}", self.bytes, self.size),
+            ),
+            Phase::Closing => {
+                ("slow-close", format!("closing {} {pair} took longer than {limit}", order.to_path))
+            }
         };
         Fault::new(FaultClass::Transient, code, text)
     }
@@ -159,7 +164,10 @@ async fn until_silent(engine: &dyn Engine, place: Place<'_>, side: Side, patienc
             // It may be starting again: silence counts from the last answer.
             Ok(Err(_)) if Instant::now() < end => {}
             Ok(Err(fault)) => return fault.at(side, place.address()),
-            Err(_) => return Fault::no_answer("a ping", place.address(), patience.silence).at(side, place.address()),
+            Err(_) => {
+                return Fault::no_answer("a ping", place.address(), patience.silence)
+                    .at(side, place.address());
+            }
         }
     }
 }

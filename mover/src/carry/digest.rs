@@ -33,7 +33,8 @@ impl Summer {
     }
 
     pub(super) fn finish(self) -> Checksum {
-        let of = |kind, hex: &str| Checksum::new(kind, hex).expect("a digest is hexadecimal of its kind's length");
+        let of =
+            |kind, hex: &str| Checksum::new(kind, hex).expect("a digest is hexadecimal of its kind's length");
         match self {
             Self::Adler32(sum) => Checksum::from_u32(ChecksumKind::Adler32, sum.checksum()),
             Self::Crc32c(sum) => Checksum::from_u32(ChecksumKind::Crc32c, sum),

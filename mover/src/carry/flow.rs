@@ -36,7 +36,8 @@ pub async fn carry(
     cancel: &CancellationToken,
 ) -> Result<Carried, Fault> {
     let path = job.to.path(&job.transfer.lfn);
-    let temporary_of = |attempt| Temporary::of(&job.mover, &job.transfer, attempt).file_name(&job.transfer.lfn);
+    let temporary_of =
+        |attempt| Temporary::of(&job.mover, &job.transfer, attempt).file_name(&job.transfer.lfn);
     let flow = Flow {
         job,
         engine,
@@ -137,14 +138,19 @@ impl Flow<'_> {
         )?;
         let announced = self.job.checksum.as_ref();
         let sums = plan(announced, &source_offers, &destination_offers, &to.kinds, to.verify)?;
-        let silent = at_destination.iter().filter(|one| one.found.is_err()).filter_map(|one| one.server.clone());
+        let silent =
+            at_destination.iter().filter(|one| one.found.is_err()).filter_map(|one| one.server.clone());
         let hurried = self.job.avoid.iter().cloned().chain(silent).collect();
         let mut prepared = Prepared { source_server, source, destination_server, sums, hurried, there: None };
         prepared.there = self.already_there(&prepared, &at_destination).await?;
         Ok(prepared)
     }
 
-    async fn offers(&self, side: Side, place: Place<'_>) -> Result<Vec<lightrail_topics::ChecksumKind>, Fault> {
+    async fn offers(
+        &self,
+        side: Side,
+        place: Place<'_>,
+    ) -> Result<Vec<lightrail_topics::ChecksumKind>, Fault> {
         let call = self.engine.checksums_offered(place);
         limited(self.patience.call, "which checksums it offers", side, place, call).await
     }
@@ -155,8 +161,10 @@ impl Flow<'_> {
         let not_ready = |code: &str, text: String| {
             Err(Fault::new(FaultClass::SourceNotReady, code, text).at(Side::Source, None))
         };
-        let holders: Vec<(&Seen, Stat)> =
-            seen.iter().filter_map(|one| one.found.as_ref().ok().copied().flatten().map(|stat| (one, stat))).collect();
+        let holders: Vec<(&Seen, Stat)> = seen
+            .iter()
+            .filter_map(|one| one.found.as_ref().ok().copied().flatten().map(|stat| (one, stat)))
+            .collect();
         if holders.is_empty() {
             // A server that did not answer may be the one that has it.
             if let Some(Err(fault)) = seen.iter().map(|one| &one.found).find(|found| found.is_err()) {
@@ -168,7 +176,8 @@ impl Flow<'_> {
         let as_announced: Vec<&(&Seen, Stat)> = holders.iter().filter(|(_, stat)| right_size(stat)).collect();
         let Some((lone, stat)) = as_announced.first() else {
             let (have, announced) = (holders[0].1.size, self.job.size.unwrap_or_default());
-            let text = format!("{} has {have} bytes at {name} where {announced} were announced", self.source_path);
+            let text =
+                format!("{} has {have} bytes at {name} where {announced} were announced", self.source_path);
             return not_ready("source-size", text);
         };
         let servers: Vec<String> = as_announced.iter().filter_map(|(one, _)| one.server.clone()).collect();
@@ -228,7 +237,9 @@ impl Flow<'_> {
             let site: &Site = &self.job.to;
             let place = Place { site, server: one.server.as_deref() };
             let end = End { place, path: &self.path, fresh: site.recheck };
-            let got = sums(self.engine, &prepared.sums, self.source_end(prepared), end, stat.size, self.patience).await?;
+            let got =
+                sums(self.engine, &prepared.sums, self.source_end(prepared), end, stat.size, self.patience)
+                    .await?;
             match judge(self.job.checksum.as_ref(), &got) {
                 Ok(()) => return Ok(Some((one.server.clone(), got.destination))),
                 Err(fault) if fault.side == Side::Source => return Err(fault),

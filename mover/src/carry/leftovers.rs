@@ -41,7 +41,8 @@ pub async fn sweep_leftovers(
     let mut kept = HashSet::new();
     for server in servers {
         let place = Place { site, server: server.as_deref() };
-        let entries = match limited(patience.call, "a listing", side, place, engine.list(place, folder)).await {
+        let entries = match limited(patience.call, "a listing", side, place, engine.list(place, folder)).await
+        {
             Ok(entries) => entries.unwrap_or_default(),
             Err(fault) => {
                 swept.faults.push(fault);
@@ -49,7 +50,9 @@ pub async fn sweep_leftovers(
             }
         };
         for entry in entries {
-            let Some(temporary) = Temporary::parse(&entry.name).filter(|found| found.mover == *mover) else { continue };
+            let Some(temporary) = Temporary::parse(&entry.name).filter(|found| found.mover == *mover) else {
+                continue;
+            };
             if running.contains(&temporary) {
                 kept.insert(entry.name);
                 continue;

@@ -106,7 +106,11 @@ pub(super) async fn look(
     Ok(seen)
 }
 
-fn heard_enough(hear: Hear<'_>, servers: &[Option<String>], answers: &[Option<Result<Option<Stat>, Fault>>]) -> bool {
+fn heard_enough(
+    hear: Hear<'_>,
+    servers: &[Option<String>],
+    answers: &[Option<Result<Option<Stat>, Fault>>],
+) -> bool {
     let mut both = servers.iter().zip(answers);
     match hear {
         Hear::OneHolder => both.any(|(_, answer)| matches!(answer, Some(Ok(Some(_))))),

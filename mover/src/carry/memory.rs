@@ -104,9 +104,11 @@ impl Memory {
     #[must_use]
     pub fn with(mut self, name: &SiteName, settings: MemorySite) -> Self {
         let stores = if settings.shared { 1 } else { settings.servers.len().max(1) };
-        let slots = (0..settings.servers.len().max(1)).map(|_| Arc::new(Semaphore::new(settings.slots))).collect();
+        let slots =
+            (0..settings.servers.len().max(1)).map(|_| Arc::new(Semaphore::new(settings.slots))).collect();
         let state = State { stores: vec![BTreeMap::new(); stores], health: BTreeMap::new() };
-        self.sites.insert(name.clone(), Kept { settings, slots, state: Mutex::new(state), born: Instant::now() });
+        self.sites
+            .insert(name.clone(), Kept { settings, slots, state: Mutex::new(state), born: Instant::now() });
         self
     }
 
@@ -166,7 +168,11 @@ impl Memory {
 
     async fn enter<'a>(&'a self, place: Place<'_>) -> Result<(&'a Kept, usize), Fault> {
         let Some(kept) = self.sites.get(&place.site.name) else {
-            return Err(Fault::new(FaultClass::Permanent, "unknown-site", format!("no site {}", place.site.name)));
+            return Err(Fault::new(
+                FaultClass::Permanent,
+                "unknown-site",
+                format!("no site {}", place.site.name),
+            ));
         };
         sleep(kept.settings.latency).await;
         let index = kept.index(place.server)?;
@@ -233,7 +239,8 @@ impl Engine for Memory {
 
     async fn stat(&self, place: Place<'_>, path: &SitePath) -> Result<Option<Stat>, Fault> {
         let (kept, server) = self.enter(place).await?;
-        let stat = |file: &MemoryFile| Stat { size: file.bytes.len() as u64, mtime: file.mtime, folder: false };
+        let stat =
+            |file: &MemoryFile| Stat { size: file.bytes.len() as u64, mtime: file.mtime, folder: false };
         Ok(kept.with(server, |files| files.get(path.as_str()).map(stat)))
     }
 
@@ -248,7 +255,8 @@ impl Engine for Memory {
             let text = format!("{} is not offered", order.kind);
             return Err(Fault::new(FaultClass::Permanent, "unsupported", text));
         }
-        let sum = kept.with(server, |files| files.get(path.as_str()).map(|file| of_bytes(order.kind, &file.bytes)));
+        let sum =
+            kept.with(server, |files| files.get(path.as_str()).map(|file| of_bytes(order.kind, &file.bytes)));
         sum.ok_or_else(|| missing(path))
     }
 
@@ -313,7 +321,11 @@ impl Engine for Memory {
 const PIECES: usize = 8;
 
 impl Memory {
-    async fn copy_through(&self, order: CopyOrder<'_>, progress: &watch::Sender<Progress>) -> Result<(), Fault> {
+    async fn copy_through(
+        &self,
+        order: CopyOrder<'_>,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<(), Fault> {
         let (source, source_server) = self.enter(order.from).await?;
         let (target, target_server) = self.enter(order.to).await?;
         let (from, to) = (order.from_path.as_str(), order.to_path.as_str());
@@ -345,7 +357,11 @@ impl Memory {
             if next.is_empty() {
                 break;
             }
-            sleep(Duration::from_micros(next.len() as u64 * 1_000_000 / target.settings.rate.max(1)).max(MINIMUM)).await;
+            sleep(
+                Duration::from_micros(next.len() as u64 * 1_000_000 / target.settings.rate.max(1))
+                    .max(MINIMUM),
+            )
+            .await;
             // A copy whose server died stands still: nobody tells (as measured with XRootD).
             for (kept, place) in [(source, order.from), (target, order.to)] {
                 if kept.health(place.server) != Health::Up {

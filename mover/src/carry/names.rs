@@ -155,7 +155,10 @@ mod tests {
         let name = temporary_name(&id.lfn, &mover, &id, attempt());
         assert_eq!(
             name,
-            format!(".mfxlv9518-r0001-s00-c00.xtc2.lightrail-slac-to_nersc-{:016x}-000000ab.7", transfer_hash(&id))
+            format!(
+                ".mfxlv9518-r0001-s00-c00.xtc2.lightrail-slac-to_nersc-{:016x}-000000ab.7",
+                transfer_hash(&id)
+            )
         );
         assert_eq!(transfer_hash(&id), 0x3d55ef6128ce85f7, "names of earlier versions must stay known");
         assert_eq!(Temporary::parse(&name), Some(Temporary::of(&mover, &id, attempt())));

@@ -59,6 +59,11 @@ struct Known {
     copiers: HashMap<String, tpc::Capability>,
 }
 
+/// Ends the client library's threads, before the process ends.
+pub fn shutdown() {
+    xrootd::shutdown();
+}
+
 impl Native {
     /// An engine that knows no server yet.
     pub fn new(settings: NativeSettings) -> Self {
@@ -91,7 +96,8 @@ impl Native {
             return Ok(());
         }
         let client = self.client(place)?;
-        let capability = tpc::capability(&client, self.call_limit()).await.map_err(|error| fault_at(place, &error))?;
+        let capability =
+            tpc::capability(&client, self.call_limit()).await.map_err(|error| fault_at(place, &error))?;
         if !capability.tpc {
             let text = format!("{address} does not offer third-party copies (ofs.tpc)");
             return Err(Fault::new(FaultClass::Permanent, "no-tpc", text).at(Side::Neither, Some(address)));
@@ -109,7 +115,9 @@ fn address(place: Place<'_>) -> Result<&str, Fault> {
 }
 
 fn endpoint(address: &str) -> Result<Endpoint, Fault> {
-    address.parse().map_err(|error| Fault::new(FaultClass::Permanent, "bad-address", format!("{address}: {error}")))
+    address
+        .parse()
+        .map_err(|error| Fault::new(FaultClass::Permanent, "bad-address", format!("{address}: {error}")))
 }
 
 /// The fault that an error means; the flow says which side it was.
@@ -140,13 +148,13 @@ impl Engine for Native {
         {
             return Ok(servers);
         }
-        // A star asks for every server below that exports the path, whether or not the path is there.
-        let pattern = format!("*{}", if site.prefix.is_empty() { "/" } else { &site.prefix });
+        // The exported folder itself lies on every server that takes part.
+        let exported = if site.prefix.is_empty() { "/" } else { &site.prefix };
         let client = self.client(door)?;
-        let found = client.deep_locate(&pattern, false, self.call_limit()).await;
+        let found = client.deep_locate(exported, false, self.call_limit()).await;
         let found = found.map_err(|error| fault_at(door, &error))?;
         if found.is_empty() {
-            let text = format!("{name} knows no data server that exports {}", &pattern[1..]);
+            let text = format!("{name} knows no data server that exports {exported}");
             return Err(Fault::new(FaultClass::Endpoint, "no-servers", text).at(Side::Neither, Some(name)));
         }
         let servers: Vec<String> = found.iter().map(Endpoint::to_string).collect();
@@ -156,7 +164,8 @@ impl Engine for Native {
 
     async fn stat(&self, place: Place<'_>, path: &SitePath) -> Result<Option<Stat>, Fault> {
         let client = self.client(place)?;
-        let stat = client.stat(path.as_str(), self.call_limit()).await.map_err(|error| fault_at(place, &error))?;
+        let stat =
+            client.stat(path.as_str(), self.call_limit()).await.map_err(|error| fault_at(place, &error))?;
         Ok(stat.as_ref().map(stat_of))
     }
 
@@ -182,7 +191,11 @@ impl Engine for Native {
         match sum {
             Ok(sum) if sum.kind() == order.kind => Ok(sum),
             _ => {
-                let text = format!("{} answered {kind} {value} when asked for {} of {path}", client.endpoint(), order.kind);
+                let text = format!(
+                    "{} answered {kind} {value} when asked for {} of {path}",
+                    client.endpoint(),
+                    order.kind
+                );
                 Err(Fault::new(FaultClass::Transient, "bad-answer", text).at(Side::Neither, place.address()))
             }
         }
@@ -222,7 +235,10 @@ impl Engine for Native {
 
     async fn rename(&self, place: Place<'_>, from: &SitePath, to: &SitePath) -> Result<(), Fault> {
         let client = self.client(place)?;
-        client.mv(from.as_str(), to.as_str(), self.call_limit()).await.map_err(|error| fault_at(place, &error))
+        client
+            .mv(from.as_str(), to.as_str(), self.call_limit())
+            .await
+            .map_err(|error| fault_at(place, &error))
     }
 
     async fn remove(&self, place: Place<'_>, path: &SitePath) -> Result<bool, Fault> {
@@ -238,7 +254,10 @@ impl Engine for Native {
         let client = self.client(place)?;
         match client.dirlist(folder.as_str(), self.call_limit()).await {
             Ok(entries) => {
-                let entry = |found: xrootd::DirEntry| Entry { stat: found.stat.as_ref().map(stat_of), name: found.name };
+                let entry = |found: xrootd::DirEntry| Entry {
+                    stat: found.stat.as_ref().map(stat_of),
+                    name: found.name,
+                };
                 let mut entries: Vec<Entry> = entries.into_iter().map(entry).collect();
                 entries.sort_by(|a, b| a.name.cmp(&b.name));
                 Ok(Some(entries))

@@ -6,12 +6,12 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use lightrail_topics::{Checksum, ChecksumKind};
-use rustix::fs::{CWD, RenameFlags, linkat, renameat_with, unlinkat, AtFlags};
+use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with, unlinkat};
 use rustix::io::Errno;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -30,10 +30,14 @@ pub struct Posix;
 const PIECE: u64 = 8 << 20;
 
 /// Runs on a thread that may block; what it waits for (a dead NFS server) may keep that thread, not its caller.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(panicked) => Err(Fault::new(FaultClass::Transient, "panicked", format!("file work ended: {panicked}"))),
+        Err(panicked) => {
+            Err(Fault::new(FaultClass::Transient, "panicked", format!("file work ended: {panicked}")))
+        }
     }
 }
 
@@ -76,7 +80,9 @@ fn mounted(prefix: &str) -> Result<(), Fault> {
     let root = if prefix.is_empty() { Path::new("/") } else { Path::new(prefix) };
     match fs::metadata(root) {
         Ok(meta) if meta.is_dir() => Ok(()),
-        Ok(_) => Err(Fault::new(FaultClass::Endpoint, "not-a-folder", format!("{} is no folder", root.display()))),
+        Ok(_) => {
+            Err(Fault::new(FaultClass::Endpoint, "not-a-folder", format!("{} is no folder", root.display())))
+        }
         Err(error) => {
             let text = format!("the site's folder {} cannot be read, is it mounted: {error}", root.display());
             Err(Fault::new(FaultClass::Endpoint, "not-mounted", text))
@@ -169,7 +175,9 @@ impl Engine for Posix {
             let failed = |error: io::Error| fault("listing", &folder, &error);
             let names = match fs::read_dir(&folder) {
                 Ok(names) => names,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return mounted(&prefix).map(|()| None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return mounted(&prefix).map(|()| None);
+                }
                 Err(error) => return Err(failed(error)),
             };
             let mut entries = Vec::new();
@@ -235,7 +243,9 @@ fn copy_file(
     }
     let write = |error: io::Error| match fault("writing", to, &error) {
         // Its folder went away, or it is not there: not a matter of the source.
-        Fault { class: FaultClass::SourceNotReady, text, .. } => Fault::new(FaultClass::Transient, "vanished", text),
+        Fault { class: FaultClass::SourceNotReady, text, .. } => {
+            Fault::new(FaultClass::Transient, "vanished", text)
+        }
         other => other,
     };
     let mut target = File::create_new(to).map_err(write)?;

@@ -49,7 +49,11 @@ const ROUNDS: usize = 4;
 const OLD_FILES: usize = 64;
 
 /// Gives the file its final name and looks at it there.
-pub(super) async fn publish(what: Publication<'_>, renaming: impl Fn(), confirming: impl Fn()) -> Result<Published, Fault> {
+pub(super) async fn publish(
+    what: Publication<'_>,
+    renaming: impl Fn(),
+    confirming: impl Fn(),
+) -> Result<Published, Fault> {
     let mut set_aside = None;
     let mut last = None;
     renaming();
@@ -169,7 +173,8 @@ impl Publication<'_> {
     async fn rename(&self) -> Result<Settled, Fault> {
         let place = self.place;
         let rename = self.engine.rename(place, self.temporary, self.path);
-        let Err(fault) = limited(self.patience.call, "a rename", Side::Destination, place, rename).await else {
+        let Err(fault) = limited(self.patience.call, "a rename", Side::Destination, place, rename).await
+        else {
             return Ok(Settled::Renamed);
         };
         // Not answered, or answered to a second sending: only the names themselves tell.

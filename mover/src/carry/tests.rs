@@ -29,7 +29,11 @@ struct Bottle {
 }
 
 fn site(name: &str) -> Site {
-    Site::new(name.parse().unwrap(), Some(format!("{}:1094", name.to_lowercase())), format!("/{}", name.to_lowercase()))
+    Site::new(
+        name.parse().unwrap(),
+        Some(format!("{}:1094", name.to_lowercase())),
+        format!("/{}", name.to_lowercase()),
+    )
 }
 
 const NOW: Millis = Millis(1_700_000_000_000);
@@ -88,7 +92,11 @@ impl Bottle {
     }
 
     fn names(&self, site: &SiteName) -> Vec<String> {
-        self.memory.paths(site).iter().map(|path| path.rsplit('/').next().unwrap_or_default().to_owned()).collect()
+        self.memory
+            .paths(site)
+            .iter()
+            .map(|path| path.rsplit('/').next().unwrap_or_default().to_owned())
+            .collect()
     }
 }
 
@@ -109,7 +117,10 @@ async fn a_file_arrives_whole_under_its_own_name() {
         let file = bottle.memory.get(&bottle.to.name, &bottle.target()).unwrap();
         assert_eq!((file.bytes.len(), file.mode), (length, 0o440));
         assert_eq!(file.bytes, bytes(length));
-        assert_eq!((carried.size, carried.bytes_moved, carried.already_there), (length as u64, length as u64, false));
+        assert_eq!(
+            (carried.size, carried.bytes_moved, carried.already_there),
+            (length as u64, length as u64, false)
+        );
         assert_eq!(carried.checksum, Some(of_bytes(ChecksumKind::Adler32, &bytes(length))));
         assert_eq!(carried.verified, Verified::Checksum);
         assert_eq!(carried.url, format!("root://nersc:1094//nersc{}", bottle.lfn));
@@ -136,11 +147,16 @@ async fn progress_names_the_steps_and_the_servers() {
         }
     };
     let steps: Vec<Step> = seen.iter().map(|report| report.step.clone()).collect();
-    for step in [Step::Copying { bytes: 40_000, total: 80_000 }, Step::Closing, Step::Summing, Step::Confirming] {
+    for step in
+        [Step::Copying { bytes: 40_000, total: 80_000 }, Step::Closing, Step::Summing, Step::Confirming]
+    {
         assert!(steps.contains(&step), "{step:?} in {steps:?}");
     }
     let last = seen.last().unwrap();
-    assert_eq!((&last.source_server, &last.destination_server), (&carried.source_server, &carried.destination_server));
+    assert_eq!(
+        (&last.source_server, &last.destination_server),
+        (&carried.source_server, &carried.destination_server)
+    );
     assert!(carried.destination_server.is_some());
 }
 
@@ -164,7 +180,10 @@ async fn a_different_old_file_is_set_aside_and_kept() {
     let carried = bottle.run(&bottle.job(1)).await.unwrap();
     let name = carried.set_aside.unwrap();
     assert_eq!(name, format!("{}.1700000001", bottle.lfn.file_name()), "the first name was taken");
-    assert_eq!(bottle.memory.get(&bottle.to.name, &bottle.target().beside(&name)).unwrap().bytes, vec![7; 1000]);
+    assert_eq!(
+        bottle.memory.get(&bottle.to.name, &bottle.target().beside(&name)).unwrap().bytes,
+        vec![7; 1000]
+    );
     assert_eq!(bottle.arrived(), Some(bytes(1000)));
 }
 
@@ -204,7 +223,8 @@ async fn a_source_that_changes_while_it_is_copied_is_not_published() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_common_checksum_the_site_decides() {
-    let offering = |kinds: &[ChecksumKind]| MemorySite { offers: kinds.to_vec(), ..MemorySite::shared(&["x"]) };
+    let offering =
+        |kinds: &[ChecksumKind]| MemorySite { offers: kinds.to_vec(), ..MemorySite::shared(&["x"]) };
     let mut bottle = Bottle::with(offering(&[ChecksumKind::Adler32]), offering(&[ChecksumKind::Crc32c]));
     bottle.memory.put(&bottle.from.name, &bottle.source(), bytes(1000));
     let fault = bottle.run(&bottle.job(1)).await.unwrap_err();
@@ -214,7 +234,10 @@ async fn without_a_common_checksum_the_site_decides() {
     let mut job = bottle.job(2);
     job.checksum = Some(md5.clone());
     let carried = bottle.run(&job).await.unwrap();
-    assert_eq!((carried.verified, carried.checksum, carried.unchecked), (Verified::SizeOnly, None, Some(md5)));
+    assert_eq!(
+        (carried.verified, carried.checksum, carried.unchecked),
+        (Verified::SizeOnly, None, Some(md5))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,7 +258,11 @@ async fn a_dead_or_hung_server_is_passed_by_within_the_limits() {
         bottle.memory.delete(&bottle.to.name, &bottle.target());
         let begun = Instant::now();
         bottle.run(&job).await.unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(1), "avoided servers are not waited for: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(1),
+            "avoided servers are not waited for: {:?}",
+            begun.elapsed()
+        );
     }
 }
 
@@ -285,10 +312,11 @@ async fn cancelling_stops_the_copy_and_clears_it_away() {
     let (report, _news) = watch::channel(Report::start());
     let (cancel, job) = (CancellationToken::new(), bottle.job(1));
     let begun = Instant::now();
-    let (done, ()) = tokio::join!(carry(&job, &bottle.memory, &bottle.patience, &bottle.clock, &report, &cancel), async {
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        cancel.cancel();
-    });
+    let (done, ()) =
+        tokio::join!(carry(&job, &bottle.memory, &bottle.patience, &bottle.clock, &report, &cancel), async {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            cancel.cancel();
+        });
     assert!(done.unwrap_err().is_cancelled());
     assert!(begun.elapsed() < Duration::from_millis(30_100), "{:?}", begun.elapsed());
     assert!(bottle.memory.paths(&bottle.to.name).is_empty());
@@ -305,8 +333,9 @@ async fn only_our_own_forgotten_temporaries_are_swept() {
         bottle.memory.put(&bottle.to.name, &folder.inside(&name), "x");
     }
     let running = HashSet::from([Temporary::of(&other.mover, &other.transfer, other.attempt)]);
-    let swept =
-        sweep_leftovers(&bottle.memory, &bottle.to, &folder, &job.mover, &running, &bottle.patience).await.unwrap();
+    let swept = sweep_leftovers(&bottle.memory, &bottle.to, &folder, &job.mover, &running, &bottle.patience)
+        .await
+        .unwrap();
     assert_eq!((swept.removed.len(), swept.running), (1, 1));
     assert_eq!(swept.removed[0].1, mine(&job));
     let mut left = vec![mine(&other), foreign, ".hidden".to_owned(), "data.xtc".to_owned()];

@@ -49,7 +49,9 @@ pub(super) fn plan(
         // The announced sum proves the copy; the source's own, where it can be had, tells who is wrong if it does not.
         (Some(kind), _) => SumPlan { source: Vec::new(), destination: Some(kind), unchecked: None },
         (None, Some(kind)) => SumPlan { source: vec![kind], destination: Some(kind), unchecked: None },
-        (None, None) if verify == Verify::Size => SumPlan { source: Vec::new(), destination: None, unchecked: None },
+        (None, None) if verify == Verify::Size => {
+            SumPlan { source: Vec::new(), destination: None, unchecked: None }
+        }
         (None, None) => {
             let text = format!(
                 "source offers {} and destination {}: no kind in common, and the site does not say verify = \"size\"",
@@ -95,7 +97,9 @@ pub(super) fn judge(announced: Option<&Checksum>, sums: &Sums) -> Result<(), Fau
     for (wanted, whose) in [(at_source, "the source has"), (expected(got.kind()), "announced was")] {
         if let Some(wanted) = wanted.filter(|wanted| *wanted != got) {
             let text = format!("the destination has {got}, {whose} {wanted}");
-            return Err(Fault::new(FaultClass::Integrity, "checksum-mismatch", text).at(Side::Destination, None));
+            return Err(
+                Fault::new(FaultClass::Integrity, "checksum-mismatch", text).at(Side::Destination, None)
+            );
         }
     }
     Ok(())
@@ -166,13 +170,21 @@ mod tests {
         let md5 = checksum("d41d8cd98f00b204e9800998ecf8427e");
         let both = [Adler32, Crc32c];
         let of = |announced: Option<&Checksum>, source: &[_], destination: &[_]| {
-            plan(announced, source, destination, &[Crc32c], Verify::Checksum).map(|p| (p.source, p.destination, p.unchecked))
+            plan(announced, source, destination, &[Crc32c], Verify::Checksum)
+                .map(|p| (p.source, p.destination, p.unchecked))
         };
-        assert_eq!(of(None, &both, &both).unwrap(), (vec![Crc32c], Some(Crc32c), None), "the site's preference");
+        assert_eq!(
+            of(None, &both, &both).unwrap(),
+            (vec![Crc32c], Some(Crc32c), None),
+            "the site's preference"
+        );
         assert_eq!(of(None, &both, &[Adler32]).unwrap(), (vec![Adler32], Some(Adler32), None));
         assert_eq!(of(Some(&md5), &both, &both).unwrap(), (vec![Crc32c], Some(Crc32c), Some(md5.clone())));
         assert_eq!(of(Some(&md5), &both, &[Md5]).unwrap(), (vec![], Some(Md5), None));
-        assert_eq!(of(Some(&md5), &[Md5, Adler32], &both).unwrap(), (vec![Adler32, Md5], Some(Adler32), None));
+        assert_eq!(
+            of(Some(&md5), &[Md5, Adler32], &both).unwrap(),
+            (vec![Adler32, Md5], Some(Adler32), None)
+        );
         assert_eq!(of(Some(&md5), &[Md5], &[Md5]).unwrap(), (vec![Md5], Some(Md5), None));
         assert_eq!(of(None, &[Md5], &[]).unwrap_err().code, "cannot-verify");
         let size = plan(Some(&md5), &[Md5], &[], &[], Verify::Size).unwrap();

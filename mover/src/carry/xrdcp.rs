@@ -52,7 +52,9 @@ impl Xrdcp {
 fn url(place: Place<'_>, path: &SitePath) -> Result<String, Fault> {
     match place.address() {
         Some(address) => Ok(format!("root://{address}/{path}")),
-        None => Err(Fault::new(FaultClass::Permanent, "no-door", format!("site {} has no door", place.site.name))),
+        None => {
+            Err(Fault::new(FaultClass::Permanent, "no-door", format!("site {} has no door", place.site.name)))
+        }
     }
 }
 
@@ -103,7 +105,11 @@ impl Engine for Xrdcp {
             () = self.watch_size(order, progress) => unreachable!("sizes are watched for as long as the copy runs"),
         };
         let output = output.map_err(|error| {
-            Fault::new(FaultClass::Transient, "lost-process", format!("xrdcp could not be waited for: {error}"))
+            Fault::new(
+                FaultClass::Transient,
+                "lost-process",
+                format!("xrdcp could not be waited for: {error}"),
+            )
         })?;
         if output.status.success() {
             return Ok(());

@@ -57,7 +57,10 @@ async fn one_seed(seed: u64) -> u32 {
         for server in ["d1", "d2"] {
             let now = inner.get_from(&bottle.to.name, Some(server), &bottle.target()).map(|file| file.bytes);
             let what = describe(now.as_ref(), old.as_ref(), &content);
-            assert_ne!(what, "something else", "seed {seed}: attempt {n} under the final name at {server}: {done:?}");
+            assert_ne!(
+                what, "something else",
+                "seed {seed}: attempt {n} under the final name at {server}: {done:?}"
+            );
         }
         if let Some(old) = &old {
             let kept = inner.files(&bottle.to.name).iter().any(|(_, file)| file.bytes == *old);
@@ -90,5 +93,8 @@ async fn whatever_happens_the_final_name_is_never_partial() {
     for seed in range {
         faults += one_seed(seed).await;
     }
-    assert!(first.is_some() || u64::from(faults) > seeds, "only {faults} faults in {seeds} seeds: nothing was tested");
+    assert!(
+        first.is_some() || u64::from(faults) > seeds,
+        "only {faults} faults in {seeds} seeds: nothing was tested"
+    );
 }
