@@ -1,7 +1,5 @@
 //! The logbook's twenty messages as it sent them, made-up worse ones, and arbitrary bytes.
 
-use std::path::PathBuf;
-
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -61,18 +59,8 @@ fn summary(event: &LogbookEvent) -> String {
 
 #[test]
 fn the_logbooks_twenty_messages_are_understood() {
-    let data = std::env::var_os("LIGHTRAIL_DATA")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"), PathBuf::from);
-    let path = data.join("events/logbook-messages.json");
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            let required = std::env::var("LIGHTRAIL_REQUIRE").unwrap_or_default();
-            assert!(!required.split(',').any(|what| what == "data"), "{}: {error}", path.display());
-            eprintln!("skipped: no data at {}: {error}", path.display());
-            return;
-        }
-    };
+    let Some(data) = lightrail_compose::require::data("the logbook's twenty messages") else { return };
+    let text = std::fs::read(data.join("events/logbook-messages.json")).unwrap();
     let messages: Vec<Value> = serde_json::from_slice(&text).unwrap();
     assert_eq!(messages.len(), 20);
     let said: Vec<String> = messages
