@@ -90,6 +90,7 @@ look_for_suites() {
     need_command mkfs.ext4 e2fsprogs
     need_command losetup util-linux
     need_command setfattr attr
+    need_command valgrind valgrind
     need_command dockerd docker.io
     need_command iptables iptables
     need_command debootstrap debootstrap
