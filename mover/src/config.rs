@@ -5,6 +5,7 @@
 mod parse;
 mod places;
 mod read;
+mod routes;
 mod secret;
 mod setting;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use lightrail_topics::{Millis, MoverName, SiteName};
 
 pub use places::{Door, Engine, ExperimentRules, Experiments, Site, Verify, Watch};
 pub use read::{Fault, near, nearest};
+pub use routes::{RouteLine, RouteTo};
 pub use secret::{Secret, SecretError, SecretSource, SecretText};
 
 /// The example configuration, the one that the repository holds and its tests check.
@@ -86,11 +88,9 @@ pub struct Kafka {
     pub partitions: u32,
     /// `replication` of those topics; the broker's default where it is left out.
     pub replication: Option<u32>,
-    /// `transfers_kept`: retention of the topic `transfers`.
-    pub transfers_kept: Duration,
     /// `[kafka.properties]`: librdkafka's own names, passed through.
     pub properties: BTreeMap<String, Property>,
-    /// `[kafka.logbook]`: the whole names of the logbook's topics.
+    /// `[kafka.logbook]`: the whole names of the logbook's topics, all with one prefix.
     pub logbook: LogbookTopics,
 }
 

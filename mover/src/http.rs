@@ -7,7 +7,7 @@ mod logbook_call;
 mod tests;
 mod wishes;
 
-use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +21,10 @@ use axum::routing::{get, post};
 use lightrail_topics::{Experiment, RunKey, RunNumber};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use crate::config::{SecretError, SecretText};
+use crate::config::{Config, SecretError, SecretText};
 use crate::view::{NotKnown, Question, RunFilter, TransferFilter};
 
 pub use ask::{Asker, NoAnswer};
@@ -58,13 +60,31 @@ impl Interface {
     }
 }
 
-/// Serves until `shutdown`; requests that are being answered then are answered.
-pub async fn serve(
-    listener: TcpListener,
-    interface: Interface,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(Arc::new(interface))).with_graceful_shutdown(shutdown).await
+/// Why the interface cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be had.
+    #[error("address {0} cannot be listened on")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// A secret cannot be read.
+    #[error("a secret of the http interface cannot be read")]
+    Secret(#[from] SecretError),
+}
+
+/// Begins to serve as configured; ends when the handle is aborted.
+pub async fn serve(config: &Config, questions: mpsc::Sender<Question>) -> Result<JoinHandle<()>, ServeError> {
+    let interface = Interface::new(&config.http, Asker::new(questions), crate::telemetry::metrics())?;
+    let address = config.http.listen;
+    let listener = TcpListener::bind(address).await.map_err(|why| ServeError::Listen(address, why))?;
+    tracing::info!(address = %listener.local_addr().unwrap_or(address), "http interface listens");
+    Ok(tokio::spawn(serve_on(listener, interface)))
+}
+
+/// Serves on a socket until it is dropped.
+async fn serve_on(listener: TcpListener, interface: Interface) {
+    if let Err(error) = axum::serve(listener, router(Arc::new(interface))).await {
+        tracing::error!(%error, "http interface ended");
+    }
 }
 
 fn router(interface: Arc<Interface>) -> Router {

@@ -1,7 +1,7 @@
 //! From TOML to [`Config`]: names and defaults of all settings, and what must agree between them.
 //! Goes on after a fault, so that all are found.
 
-mod places;
+pub(super) mod places;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -122,7 +122,6 @@ fn kafka(section: Section<'_, '_>) -> Option<Kafka> {
     topic_name(&section, "prefix", &prefix);
     let partitions = section.or("partitions", 4);
     let replication = section.optional("replication");
-    let transfers_kept = section.or("transfers_kept", 90 * DAY);
     let properties = properties(section.section("properties"));
     let names = section.section("logbook");
     let name = |key: &str| {
@@ -135,17 +134,20 @@ fn kafka(section: Section<'_, '_>) -> Option<Kafka> {
         file_catalog: name("file_catalog"),
         experiments: name("experiments"),
     };
+    let prefix_of = |key: &str, name: &str| name.strip_suffix(key).map(str::to_owned);
+    let first = prefix_of("runs", &logbook.runs);
+    for (key, name) in [
+        ("runs", &logbook.runs),
+        ("file_catalog", &logbook.file_catalog),
+        ("experiments", &logbook.experiments),
+    ] {
+        if first.is_none() || prefix_of(key, name) != first {
+            names.fault(key, format!("`{name}` is not `{key}` with the one prefix that all of them have"));
+        }
+    }
     names.finish();
     section.finish();
-    Some(Kafka {
-        bootstrap: bootstrap?,
-        prefix,
-        partitions,
-        replication,
-        transfers_kept,
-        properties,
-        logbook,
-    })
+    Some(Kafka { bootstrap: bootstrap?, prefix, partitions, replication, properties, logbook })
 }
 
 fn topic_name(section: &Section<'_, '_>, key: &str, name: &str) {

@@ -26,8 +26,8 @@ pub enum NoAnswer {
     /// The owner is busy, or waits for a disk.
     #[error("the mover does not answer; try again")]
     Late,
-    /// The owner has ended.
-    #[error("the mover is stopping")]
+    /// The owner is not there yet, or has ended.
+    #[error("the mover takes no questions now; /readyz tells what it waits for")]
     Gone,
 }
 

@@ -72,10 +72,10 @@ async fn answer(interface: &Interface, experiment: &str, body: &[u8]) -> Json<Va
             let question = |reply| Question::Present(run.clone(), site, asked, restore, reply);
             match interface.asker.ask(ANSWERS_WITHIN, question).await {
                 Ok(told) => {
-                    files.extend(told.into_iter().map(|(lfn, presence)| (lfn.to_string(), json!(presence))))
+                    files.extend(told.into_iter().map(|(lfn, presence)| (lfn.to_string(), json!(presence))));
                 }
                 Err(why) => {
-                    tracing::warn!(%run, error = %why, "logbook's question for files is answered with nothing")
+                    tracing::warn!(%run, error = %why, "logbook's question for files is answered with nothing");
                 }
             }
         }

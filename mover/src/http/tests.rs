@@ -1,13 +1,10 @@
 //! The interface on a real socket, with an owner that is played.
 
-use std::net::SocketAddr;
-
 use lightrail_topics::Millis;
 use lightrail_topics::events::Wish;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config::{Secret, SecretSource};
@@ -18,7 +15,7 @@ const LFN: &str = "/mfx/mfxlv9518/xtc/mfxlv9518-r0012-s00-c00.xtc";
 struct Running {
     address: SocketAddr,
     client: reqwest::Client,
-    _stop: DropGuard,
+    serving: JoinHandle<()>,
 }
 
 impl Running {
@@ -42,9 +39,8 @@ impl Running {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, interface, stop.clone().cancelled_owned()));
-        Self { address, client: reqwest::Client::new(), _stop: stop.drop_guard() }
+        let serving = tokio::spawn(serve_on(listener, interface));
+        Self { address, client: reqwest::Client::new(), serving }
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
@@ -59,6 +55,12 @@ impl Running {
         }
         let answer = request.send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.serving.abort();
     }
 }
 
@@ -203,5 +205,5 @@ async fn an_owner_that_does_not_answer_leaves_the_logbooks_files_out_within_two_
     assert!(matches!(receive.recv().await, Some(Question::Present(..))));
     drop(receive);
     let (status, why) = mover.get("/readyz").await;
-    assert!(status == 503 && why.contains("stopping"), "{why}");
+    assert!(status == 503 && why.contains("takes no questions"), "{why}");
 }

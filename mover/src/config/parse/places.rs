@@ -98,7 +98,12 @@ pub(super) fn agree(
     }
 }
 
-fn known_site(section: &Section<'_, '_>, key: &str, site: &SiteName, sites: &[SiteName]) {
+pub(in super::super) fn known_site(
+    section: &Section<'_, '_>,
+    key: &str,
+    site: &SiteName,
+    sites: &[SiteName],
+) {
     if !sites.contains(site) {
         let hint = match nearest(site.as_str(), sites.iter().map(SiteName::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),

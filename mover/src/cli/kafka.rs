@@ -1,0 +1,107 @@
+//! What an operator sets on Kafka: the topics as they should be, and routes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use lightrail_topics::events::Route;
+use lightrail_topics::kafka::{Acks, Admin, Connection, KafkaError, PlainProducer};
+use lightrail_topics::topic::{Topic, Topics};
+use lightrail_topics::{Millis, message};
+
+use super::failure::Failure;
+use super::remote::who;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, ConfigError, RouteLine};
+
+/// The deadline of each call.
+const WITHIN: Duration = Duration::from_secs(20);
+
+fn connection(config: &Config) -> Result<Connection, Failure> {
+    let mut connection = Connection::plain(config.kafka.bootstrap_servers(), format!("{}-cli", config.mover));
+    connection.properties =
+        config.kafka.client_properties().map_err(|why| Failure::Usage(anyhow::Error::new(why)))?;
+    Ok(connection)
+}
+
+fn names(config: &Config) -> Result<Topics, Failure> {
+    Topics::new(&config.kafka.prefix).map_err(|why| Failure::Usage(anyhow!(why)))
+}
+
+fn said(bootstrap: String) -> impl FnOnce(KafkaError) -> Failure {
+    move |why| Failure::Other(anyhow::Error::new(why).context(format!("kafka at {bootstrap} does not do it")))
+}
+
+/// Compares our topics with what they should be, and makes what is missing if told to.
+pub(super) async fn topics(config: &Config, create: bool) -> Result<(), Failure> {
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let specs =
+        names(config)?.specs(number(config.kafka.partitions), config.kafka.replication.map_or(-1, number));
+    let admin = Admin::new(&connection(config)?, WITHIN);
+    let reports = if create { admin.create_topics(&specs).await } else { admin.describe(&specs).await };
+    let reports = reports.map_err(said(config.kafka.bootstrap_servers()))?;
+    for report in &reports {
+        let word = if report.created { "made" } else { "there" };
+        println!("{}: {word}", report.name);
+        for difference in &report.differences {
+            println!("{}: {difference}", report.name);
+        }
+    }
+    let loses =
+        reports.iter().flat_map(|report| &report.differences).any(|difference| difference.loses_messages);
+    if loses {
+        return Err(Failure::Other(anyhow!(
+            "topics that are there keep their messages too short; set them by hand"
+        )));
+    }
+    Ok(())
+}
+
+/// Puts the routes of a file on Kafka.
+pub(super) async fn apply_routes(config: &Config, file: &Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| ConfigError::Unreadable { path: file.to_owned(), source })?;
+    let lines = RouteLine::parse(&text, &config.sites.keys().cloned().collect::<Vec<_>>())
+        .map_err(|faults| ConfigError::Faults { path: file.to_owned(), faults })?;
+    let connection = connection(config)?;
+    let topic = names(config)?.name(Topic::Routes);
+    let bootstrap = config.kafka.bootstrap_servers();
+    let failed = |why| said(bootstrap.clone())(why);
+    Admin::new(&connection, WITHIN).reach().await.map_err(&failed)?;
+    let producer = PlainProducer::start(&connection, Acks::All, WITHIN).map_err(&failed)?;
+    let (who, at) = (who(), SystemClock.now());
+    for line in lines {
+        let said = message_of(&line, &who, at);
+        let headers = said.headers.headers();
+        let headers: Vec<(&str, &[u8])> =
+            headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        producer
+            .send(&topic, Some(said.key.as_bytes()), &headers, said.payload.as_deref())
+            .await
+            .map_err(&failed)
+            .map_err(|failure| match failure {
+                Failure::Other(why) => Failure::Other(why.context(format!("route of {}", line.experiment))),
+                other => other,
+            })?;
+        match &line.route {
+            Some(route) => {
+                let to: Vec<&str> = route.to.iter().map(|site| site.as_str()).collect();
+                println!("{}: goes to {}", line.experiment, to.join(", "));
+            }
+            None => println!("{}: route ended", line.experiment),
+        }
+    }
+    Ok(())
+}
+
+fn message_of(line: &RouteLine, who: &str, at: Millis) -> lightrail_topics::Message {
+    let route = line.route.as_ref().map(|route| Route {
+        to: route.to.clone(),
+        streaming: route.streaming,
+        transfers: route.transfers,
+        not_waited_streams: route.not_waited_streams.clone(),
+        who: who.to_owned(),
+        at,
+    });
+    message::route(&line.experiment, route.as_ref(), &format!("lightrail-mover-cli/{who}"), at)
+}

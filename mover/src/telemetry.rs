@@ -1,0 +1,38 @@
+//! Logs to standard error and metrics in memory, started once per process. Renders nothing and decides nothing.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts the log as configured; `RUST_LOG` goes above the configuration.
+///
+/// # Errors
+/// The filter is not understood, or a log has been started before.
+pub fn start(log: &Log) -> anyhow::Result<()> {
+    let filter = match EnvFilter::try_from_default_env() {
+        Ok(filter) => filter,
+        Err(_) => EnvFilter::try_new(&log.filter)?,
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    metrics();
+    started.map_err(|why| anyhow::anyhow!("the log cannot be started: {why}"))
+}
+
+/// This process's metrics. The first call installs their recorder; where a test has installed another one, what is
+/// rendered here stays empty.
+pub fn metrics() -> PrometheusHandle {
+    static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+    METRICS
+        .get_or_init(|| {
+            let builder = || PrometheusBuilder::new();
+            builder().install_recorder().unwrap_or_else(|_| builder().build_recorder().handle())
+        })
+        .clone()
+}
