@@ -92,7 +92,14 @@ pub struct Fault {
 impl Fault {
     /// A fault of that class that blames nobody yet.
     pub fn new(class: FaultClass, code: &str, text: impl Into<String>) -> Self {
-        Self { class, code: code.to_owned(), text: text.into(), side: Side::Neither, endpoint: None, kxr: None }
+        Self {
+            class,
+            code: code.to_owned(),
+            text: text.into(),
+            side: Side::Neither,
+            endpoint: None,
+            kxr: None,
+        }
     }
 
     /// The same fault, blamed on that side and on that server of it.

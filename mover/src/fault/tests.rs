@@ -45,8 +45,12 @@ fn a_source_s_error_that_the_destination_relays_is_the_source_s() {
 #[test]
 fn what_is_not_there_is_a_source_not_ready_only_at_the_source() {
     assert_eq!(answered(400, 3011, "no such file").class, FaultClass::Transient);
-    let at_source =
-        Fault::from_answer("opening", Side::Source, None, Answer { code: 400, errno: 3011, message: "no such file" });
+    let at_source = Fault::from_answer(
+        "opening",
+        Side::Source,
+        None,
+        Answer { code: 400, errno: 3011, message: "no such file" },
+    );
     assert_eq!(at_source.class, FaultClass::SourceNotReady);
 }
 

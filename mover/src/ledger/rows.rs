@@ -1,11 +1,9 @@
 //! What the journal keeps: the ledger's state as rows. Plain data in a shape that a compact binary form can hold
-//! (no tags, no skipped fields). A change of shape is a new format number: the journal is then rebuilt from Kafka.
+//! (no tags, no skipped fields) but for `Wish`, `Route`, `RouteOverride` and `Message`, which are kept as JSON. A change of shape is a new format number: the journal is then rebuilt from Kafka.
 
 use lightrail_topics::events::{Cause, ClosedBy, Route, RouteOverride, Verified, Wish, WishKey};
 use lightrail_topics::message::Message;
-use lightrail_topics::{
-    AttemptId, Checksum, Experiment, Generation, Lfn, LogTime, Millis, RunKey, SiteName,
-};
+use lightrail_topics::{AttemptId, Checksum, Experiment, Generation, Lfn, LogTime, Millis, RunKey, SiteName};
 use serde::{Deserialize, Serialize};
 
 /// The number of this shape. Add one with every change of a row type.
@@ -164,7 +162,8 @@ pub struct Said {
 impl Said {
     /// The creation time as the logbook's kind of instant.
     pub fn created(&self) -> Option<LogTime> {
-        self.created.map(|(at, fraction)| if fraction { LogTime::exact(at) } else { LogTime::whole_second(at) })
+        self.created
+            .map(|(at, fraction)| if fraction { LogTime::exact(at) } else { LogTime::whole_second(at) })
     }
 }
 
@@ -197,10 +196,8 @@ pub struct Transfer {
     pub temporaries: Vec<AttemptId>,
     /// When it became ready.
     pub ready: Option<Millis>,
-    /// How many requeues of its wishes were carried out.
-    pub requeued: u32,
-    /// How many repeated requests were carried out.
-    pub asked_again: u32,
+    /// How many messages outside an attempt `transfers` has of it: part of their ids.
+    pub loose: u32,
 }
 
 impl Transfer {
@@ -214,8 +211,7 @@ impl Transfer {
             history: Vec::new(),
             temporaries: Vec::new(),
             ready: None,
-            requeued: 0,
-            asked_again: 0,
+            loose: 0,
         }
     }
 }

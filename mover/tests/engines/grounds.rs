@@ -147,11 +147,19 @@ impl Clusters {
             Cluster::start(ClusterOptions::shared("NERSC")),
         )
         .unwrap();
+        Self::of(slac, nersc)
+    }
+
+    pub(crate) fn of(slac: Cluster, nersc: Cluster) -> Self {
         let site = |cluster: &Cluster| {
             Site::new(cluster.name().parse().unwrap(), Some(cluster.door()), cluster.prefix())
         };
         let (from, to) = (site(&slac), site(&nersc));
         Self { slac, nersc, from, to }
+    }
+
+    pub(crate) fn set_mode(&mut self, mode: u32) {
+        self.to.mode = Some(mode);
     }
 
     fn cluster(&self, site: &Site) -> &Cluster {

@@ -1,0 +1,237 @@
+//! Taking our own announcements back from Kafka at a start: a file that was announced is done, a run that was
+//! announced is announced, with the numbers that were said. What waits in the outbox and is there already is struck
+//! out. Pure.
+
+use lightrail_topics::events::{
+    FileAvailable, FileGone, RunEvent, RunManifest, TransferEvent, TransferState, Wish, WishKey,
+};
+use lightrail_topics::{FileAtSite, Generation, Lfn, Millis, RunKey, SiteName};
+
+use super::rows::{Done, FileRow, Row, RunSiteRow, Said, State, Transfer};
+use super::said::News;
+use super::transfer::Step as Move;
+use super::{Ledger, Step};
+
+impl Ledger {
+    /// A file was announced as available.
+    pub fn read_available(&mut self, event: &FileAvailable, now: Millis) -> Step {
+        let mut step = Step::default();
+        self.ensure(&event.run, &event.lfn, &event.site, now, &mut step);
+        let said = Said::from_registration(&event.registration);
+        let done = Done {
+            size: event.size,
+            checksum: event.checksum.clone(),
+            verified: event.verified,
+            source_mtime: event.source_mtime,
+            at: event.timing.verified.unwrap_or(now),
+        };
+        if let Some(file) = self.runs.get_mut(&event.run).and_then(|run| run.files.get_mut(&event.lfn)) {
+            match file.said.news(&said) {
+                News::Newer => file.said = said,
+                News::More => file.said.merge(&said),
+                News::Nothing | News::Older => {}
+            }
+        }
+        self.settle_generation(&event.run, &event.lfn, &event.site, event.generation, &mut step);
+        let known = self.transfer(&event.run, &event.lfn, &event.site);
+        let newer_wanted = known.is_some_and(|transfer| transfer.generation > event.generation);
+        let there = known.is_some_and(|transfer| matches!(transfer.state, State::Done(_) | State::Gone));
+        if !newer_wanted && !there {
+            self.advance(&event.run, &event.lfn, &event.site, Move::Verified(done), &mut step);
+        }
+        if let Some(site) = self.run_site_mut(&event.run, &event.site) {
+            site.first_file = site.first_file.or(event.timing.verified);
+        }
+        self.finish_reading(step, now)
+    }
+
+    /// A file was announced as gone.
+    pub fn read_gone(&mut self, event: &FileGone, now: Millis) -> Step {
+        let mut step = Step::default();
+        self.ensure(&event.run, &event.lfn, &event.site, now, &mut step);
+        self.settle_generation(&event.run, &event.lfn, &event.site, event.generation, &mut step);
+        if let Some(transfer) = self.transfer_mut(&event.run, &event.lfn, &event.site) {
+            if transfer.generation == event.generation {
+                transfer.state = State::Gone;
+            }
+        }
+        self.reindex(&event.run, &event.lfn, &event.site);
+        self.finish_reading(step, now)
+    }
+
+    /// A run was announced.
+    pub fn read_run(&mut self, event: &RunEvent, now: Millis) -> Step {
+        let mut step = Step::default();
+        let (key, site) = match event {
+            RunEvent::Available(manifest) => (&manifest.run, &manifest.site),
+            RunEvent::Corrected(corrected) => (&corrected.manifest.run, &corrected.manifest.site),
+            RunEvent::Incomplete(incomplete) => (&incomplete.run, &incomplete.site),
+        };
+        self.ensure_run(key, site, now, &mut step);
+        match event {
+            RunEvent::Available(manifest) => self.read_manifest(manifest, 0),
+            RunEvent::Corrected(corrected) => self.read_manifest(&corrected.manifest, corrected.number),
+            RunEvent::Incomplete(incomplete) => {
+                if let Some(row) = self.run_site_mut(key, site) {
+                    row.incomplete = row.incomplete.max(incomplete.number);
+                    let names: Vec<&str> = incomplete.missing.iter().map(|file| file.lfn.as_str()).collect();
+                    row.incomplete_said = super::said::stable_hash(names.join("\n").as_bytes());
+                }
+            }
+        }
+        self.finish_reading(step, now)
+    }
+
+    fn read_manifest(&mut self, manifest: &RunManifest, number: u32) {
+        if let Some(run) = self.runs.get_mut(&manifest.run) {
+            run.row.began = run.row.began.or(manifest.began);
+            run.row.ended = run.row.ended.or(manifest.ended);
+            run.row.closed = run.row.closed.or(Some((manifest.closed_by, manifest.at)));
+            run.row.listed = true;
+        }
+        if let Some(open) = self.open.get_mut(&manifest.run.experiment) {
+            open.remove(&manifest.run.run);
+        }
+        if let Some(row) = self.run_site_mut(&manifest.run, &manifest.site) {
+            row.available = true;
+            row.corrected = row.corrected.max(number);
+            row.first_file = row.first_file.or(manifest.first_file);
+        }
+    }
+
+    /// The last state that was said of a transfer: failures and numbers of generations are known from it.
+    pub fn read_transfer(&mut self, event: &TransferEvent, now: Millis) -> Step {
+        let mut step = Step::default();
+        self.ensure(&event.run, &event.lfn, &event.site, now, &mut step);
+        self.settle_generation(&event.run, &event.lfn, &event.site, event.generation, &mut step);
+        if let Some(transfer) = self.transfer_mut(&event.run, &event.lfn, &event.site) {
+            let same = transfer.generation == event.generation;
+            if same && !matches!(transfer.state, State::Done(_) | State::Gone) {
+                transfer.tries = event.tries;
+                if event.attempt.is_none() {
+                    transfer.loose = transfer.loose.max(event.place + 1);
+                }
+                match event.state {
+                    TransferState::Failed => {
+                        transfer.state = State::Failed;
+                        transfer.history.clone_from(&event.history);
+                    }
+                    TransferState::Cancelled => transfer.state = State::Cancelled,
+                    // Done is believed from `files.available` only; the rest is found out again.
+                    _ => transfer.state = State::Waiting,
+                }
+            }
+        }
+        self.reindex(&event.run, &event.lfn, &event.site);
+        self.finish_reading(step, now)
+    }
+
+    /// A wish that stands on `requests`.
+    pub fn read_wish(&mut self, key: &WishKey, wish: Option<&Wish>, now: Millis) -> Step {
+        let mut step = Step::default();
+        match wish {
+            Some(wish) => {
+                // What was requeued was requeued: its transfers say so themselves.
+                let known = self.wishes.entry(key.clone()).or_insert_with(|| wish.clone());
+                known.requeued = known.requeued.max(wish.requeued);
+                known.asked_again = known.asked_again.max(wish.asked_again);
+                self.take_wish(key, wish, now, &mut step);
+            }
+            None => {
+                self.wishes.remove(key);
+                step.writes.push(super::Write::Remove(super::RowKey::Wish(key.clone())));
+            }
+        }
+        self.finish_reading(step, now)
+    }
+
+    /// While own topics are read back nothing is announced: what was said is not all known yet.
+    pub fn begin_reading_back(&mut self) {
+        self.reading_back = true;
+    }
+
+    /// All is read: what is still to be said is said now.
+    pub fn end_reading_back(&mut self, now: Millis) -> Step {
+        self.reading_back = false;
+        let mut step = Step::default();
+        let keys: Vec<RunKey> = self.runs.keys().cloned().collect();
+        for key in keys {
+            self.wake(&key, now, &mut step);
+            step.touched_runs.insert(key);
+        }
+        self.finish(step, now)
+    }
+
+    fn finish_reading(&mut self, mut step: Step, now: Millis) -> Step {
+        if self.reading_back {
+            // Rows are written, nothing is said.
+            for key in std::mem::take(&mut step.touched_runs) {
+                if let Some(run) = self.runs.get(&key) {
+                    step.writes.push(super::Write::Put(Row::Run(key, run.row.clone())));
+                }
+            }
+            for (key, lfn) in std::mem::take(&mut step.touched_files) {
+                if let Some(file) = self.file(&key, &lfn) {
+                    step.writes.push(super::Write::Put(Row::File(key, lfn, file.clone())));
+                }
+            }
+            step.messages.clear();
+            step.effects.clear();
+            return step;
+        }
+        self.finish(step, now)
+    }
+
+    fn ensure_run(&mut self, key: &RunKey, site: &SiteName, now: Millis, step: &mut Step) {
+        self.upsert_run(key, now, step);
+        if let Some(run) = self.runs.get_mut(key) {
+            if !run.row.sites.iter().any(|row| row.site == *site) {
+                run.row.sites.push(RunSiteRow::new(site.clone()));
+            }
+        }
+    }
+
+    fn ensure(&mut self, key: &RunKey, lfn: &Lfn, site: &SiteName, now: Millis, step: &mut Step) {
+        self.ensure_run(key, site, now, step);
+        step.touched_files.insert((key.clone(), lfn.clone()));
+        if let Some(run) = self.runs.get_mut(key) {
+            let file = run.files.entry(lfn.clone()).or_insert_with(|| FileRow {
+                said: Said::default(),
+                seen: Some(now),
+                whole: false,
+                sites: Vec::new(),
+            });
+            if !file.sites.iter().any(|transfer| transfer.site == *site) {
+                file.sites.push(Transfer::new(site.clone(), Generation::FIRST));
+            }
+        }
+    }
+
+    /// A number that was said is the number: the transfer takes it if it is higher than its own.
+    fn settle_generation(
+        &mut self,
+        key: &RunKey,
+        lfn: &Lfn,
+        site: &SiteName,
+        said: Generation,
+        step: &mut Step,
+    ) {
+        if self.generation(key, lfn, site).is_some_and(|known| known < said) {
+            self.call_back(key, lfn, site, step);
+            if let Some(transfer) = self.transfer_mut(key, lfn, site) {
+                *transfer = Transfer::new(site.clone(), said);
+            }
+            self.reindex(key, lfn, site);
+        }
+    }
+
+    /// Whether a file of this generation, or a later one, was announced at the site.
+    pub fn is_announced(&self, at: &FileAtSite, generation: Generation) -> bool {
+        let Some(key) = self.run_of(&at.lfn) else { return false };
+        self.transfer(&key, &at.lfn, &at.site).is_some_and(|transfer| {
+            transfer.generation > generation
+                || (transfer.generation == generation
+                    && matches!(transfer.state, State::Done(_) | State::Gone))
+        })
+    }
+}

@@ -1,0 +1,235 @@
+//! The outbox's publisher: takes messages that the journal holds, publishes them in order, each in a transaction, and
+//! reports those that are there. A producer that can do no more is replaced: fence, read back, strike out what is there,
+//! go on. Never drops a message, never publishes one twice.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use lightrail_topics::kafka::{
+    Admin, Connection, KafkaError, Placed, PublishError, Publisher, Timeouts, read_to_end,
+};
+use lightrail_topics::{Message, Record, Topic, Topics};
+use tokio::sync::mpsc;
+
+use crate::ledger::rows::PartitionKey;
+use crate::owner::Input;
+use crate::rival::{Identity, rival};
+
+/// What was published, or found published.
+#[derive(Debug)]
+pub struct Published {
+    /// Places of outbox rows.
+    pub places: Vec<u64>,
+    /// The next offsets of our topics that are not confirmed yet.
+    pub positions: Vec<(PartitionKey, i64)>,
+}
+
+/// The topics that only this mover's announcements and other movers' are on: what is read back.
+pub const READ_BACK: [Topic; 4] =
+    [Topic::FilesAvailable, Topic::RunsAvailable, Topic::Transfers, Topic::Requests];
+
+/// How many messages one transaction takes at the most.
+const TRANSACTION: usize = 500;
+/// How long `init_transactions` may take before it is tried again.
+const INIT: Duration = Duration::from_secs(30);
+
+/// How the mover publishes.
+#[derive(Clone, Debug)]
+pub struct Publishing {
+    /// How Kafka is reached.
+    pub connection: Connection,
+    /// Names of topics.
+    pub topics: Topics,
+    /// Who this mover is.
+    pub identity: Identity,
+    /// The producer's time-outs.
+    pub timeouts: Timeouts,
+}
+
+/// Why publishing has ended.
+#[derive(Debug)]
+pub enum OutboxEnd {
+    /// The owner has ended.
+    Stopped,
+    /// Another mover of this name is alive.
+    Rival(String),
+    /// The producer cannot be made.
+    Failed(KafkaError),
+}
+
+impl Publishing {
+    /// A producer that has fenced its predecessor. Waits as long as Kafka is away.
+    pub async fn fenced_publisher(&self) -> Result<Publisher, KafkaError> {
+        let id = self.identity.transactional_id();
+        let mut wait = Duration::from_millis(200);
+        loop {
+            let publisher = Publisher::start(&self.connection, &self.topics, &id, self.timeouts.clone())?;
+            match publisher.init(INIT).await {
+                Ok(()) => return Ok(publisher),
+                Err(PublishError::Retriable(error)) if !error.is_retriable() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, wait_ms = wait.as_millis(), "cannot fence the predecessor yet")
+                }
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(10));
+        }
+    }
+
+    /// Everything committed on our own topics from the given positions on, as it stands after the predecessor is fenced.
+    pub async fn read_back(
+        &self,
+        from: &BTreeMap<(String, i32), i64>,
+        limit: Duration,
+    ) -> Result<Vec<Record>, KafkaError> {
+        let topics: Vec<String> = READ_BACK.into_iter().map(|topic| self.topics.name(topic)).collect();
+        read_to_end(
+            &self.connection.named(format!("{}-readback", self.connection.client_id)),
+            &topics,
+            from,
+            limit,
+        )
+        .await
+    }
+}
+
+/// Publishes until the owner ends. `confirmed` is where reading back begins if this producer is lost.
+pub async fn publish(
+    publishing: Publishing,
+    mut publisher: Publisher,
+    mut confirmed: BTreeMap<(String, i32), i64>,
+    mut messages: mpsc::UnboundedReceiver<Vec<(u64, Message)>>,
+    inputs: mpsc::Sender<Input>,
+) -> OutboxEnd {
+    let mut waiting: VecDeque<(u64, Message)> = VecDeque::new();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        if waiting.is_empty() {
+            match messages.recv().await {
+                Some(more) => waiting.extend(more),
+                None => return OutboxEnd::Stopped,
+            }
+        }
+        while let Ok(more) = messages.try_recv() {
+            waiting.extend(more);
+        }
+        let batch: Vec<(u64, Message)> = waiting.iter().take(TRANSACTION).cloned().collect();
+        let outcome = publisher.publish(batch.iter().map(|(_, message)| message.clone()).collect()).await;
+        match outcome {
+            Ok(placed) => {
+                pause = Duration::from_millis(100);
+                waiting.drain(..batch.len());
+                advance(&mut confirmed, &placed);
+                let places = batch.iter().map(|(place, _)| *place).collect();
+                if report(&inputs, places, &confirmed).await.is_err() {
+                    return OutboxEnd::Stopped;
+                }
+            }
+            Err(PublishError::Retriable(error)) => {
+                tracing::warn!(%error, waiting = waiting.len(), "kafka does not take messages; they wait");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            Err(PublishError::Refused { index, why }) => {
+                // A message that can never be sent must not keep all others back; it is said aloud and left out.
+                let refused = waiting.remove(index);
+                let (place, message) = refused.unwrap_or_else(|| (u64::MAX, batch[0].1.clone()));
+                tracing::error!(topic = ?message.topic, key = message.key, why, "message refused by kafka and left out");
+                if report(&inputs, vec![place], &confirmed).await.is_err() {
+                    return OutboxEnd::Stopped;
+                }
+            }
+            Err(error @ (PublishError::Fenced(_) | PublishError::Fatal(_))) => {
+                tracing::warn!(%error, "producer lost; looking who has our name");
+                match replace(&publishing, &confirmed, &mut waiting, &inputs).await {
+                    Ok((fresh, seen)) => {
+                        publisher = fresh;
+                        confirmed = seen;
+                    }
+                    Err(end) => return end,
+                }
+            }
+        }
+    }
+}
+
+/// A new producer in place of one that is lost: unless a living rival has our name, fence, read back, and strike out what
+/// is there.
+async fn replace(
+    publishing: &Publishing,
+    confirmed: &BTreeMap<(String, i32), i64>,
+    waiting: &mut VecDeque<(u64, Message)>,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<(Publisher, BTreeMap<(String, i32), i64>), OutboxEnd> {
+    let admin = Admin::new(&publishing.connection, Duration::from_secs(5));
+    let records = loop {
+        match rival(&admin, &publishing.identity).await {
+            Ok(Some(who)) => return Err(OutboxEnd::Rival(who)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot look at the group yet");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        }
+        let publisher = publishing.fenced_publisher().await.map_err(OutboxEnd::Failed)?;
+        match publishing.read_back(confirmed, Duration::from_secs(90)).await {
+            Ok(records) => break (publisher, records),
+            Err(error) => tracing::warn!(%error, "cannot read our own topics back yet"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    let (publisher, records) = records;
+    let seen = ends(confirmed, &records);
+    let there = struck_out(waiting, &records);
+    if report(inputs, there, &seen).await.is_err() {
+        return Err(OutboxEnd::Stopped);
+    }
+    Ok((publisher, seen))
+}
+
+/// Takes the messages out that are there already, by their `ce_id`, and names their places.
+pub fn struck_out(waiting: &mut VecDeque<(u64, Message)>, records: &[Record]) -> Vec<u64> {
+    let there: HashMap<&str, ()> =
+        records.iter().filter_map(|record| record.ce_id().map(|id| (id, ()))).collect();
+    let mut places = Vec::new();
+    waiting.retain(|(place, message)| {
+        let known = there.contains_key(message.headers.id.as_str());
+        if known {
+            places.push(*place);
+        }
+        !known
+    });
+    places
+}
+
+/// The positions after the records that were read.
+pub fn ends(from: &BTreeMap<(String, i32), i64>, records: &[Record]) -> BTreeMap<(String, i32), i64> {
+    let mut ends = from.clone();
+    for record in records {
+        let end = ends.entry((record.topic.to_string(), record.partition)).or_insert(0);
+        *end = (*end).max(record.offset + 1);
+    }
+    ends
+}
+
+fn advance(confirmed: &mut BTreeMap<(String, i32), i64>, placed: &[Placed]) {
+    for place in placed {
+        let next = confirmed.entry((place.topic.clone(), place.partition)).or_insert(0);
+        *next = (*next).max(place.offset + 1);
+    }
+}
+
+async fn report(
+    inputs: &mpsc::Sender<Input>,
+    places: Vec<u64>,
+    confirmed: &BTreeMap<(String, i32), i64>,
+) -> Result<(), ()> {
+    let positions = confirmed
+        .iter()
+        .map(|((topic, partition), next)| {
+            (PartitionKey { topic: topic.clone(), partition: *partition }, *next)
+        })
+        .collect();
+    inputs.send(Input::Published(Published { places, positions })).await.map_err(|_| ())
+}

@@ -1,0 +1,390 @@
+//! The owner: the one task that has the ledger and the journal. It takes inputs from a channel, lets the ledger decide,
+//! writes what changed in one batch, flushes where something outside depends on it, and only then lets it happen:
+//! offsets are stored, messages go to the outbox, attempts start, questions are answered.
+//!
+//! Never here: a wait for Kafka, for a copy or for the logbook; they report back through the channel.
+
+mod carrying;
+mod questions;
+mod sites;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lightrail_topics::events::ClosedBy;
+use lightrail_topics::{
+    AttemptId, Event, FileAtSite, Lfn, Message, Millis, MoverName, Record, RunKey, SiteName, Topics,
+    TransferId,
+};
+use lightrail_topics::{decode, message};
+use tokio::sync::mpsc;
+
+use crate::carry::backoff::BackoffPolicy;
+use crate::carry::{Carried, Engine, Patience};
+use crate::clock::Clock;
+use crate::fault::Fault;
+use crate::journal::{Journal, JournalError};
+use crate::ledger::rows::{PartitionKey, Row, RowKey, Write};
+use crate::ledger::{Effect, Ledger, RunAnswer, Step};
+use crate::outbox::Published;
+use crate::view::Question;
+
+use carrying::Running;
+pub use sites::Sites;
+
+/// Everything that can happen to the owner.
+#[derive(Debug)]
+pub enum Input {
+    /// A record of a topic that the mover follows.
+    Record(Record),
+    /// An attempt has ended.
+    Ended(RunKey, TransferId, AttemptId, Result<Carried, Fault>),
+    /// Outbox rows were published, or found published.
+    Published(Published),
+    /// The logbook has answered.
+    Answer(RunKey, RunAnswer),
+    /// A source was looked at: size in bytes, modification time in seconds since 1970.
+    Source(RunKey, Lfn, u64, i64),
+    /// A verified file was seen to be missing.
+    Missing(RunKey, FileAtSite),
+    /// A site's data servers.
+    Servers(SiteName, Vec<String>),
+    /// A file was found in a watched folder; whether its writer is done with it.
+    Found(RunKey, Lfn, lightrail_topics::events::Registration, bool),
+    /// A run without logbook has been quiet for long enough.
+    Quiet(RunKey, ClosedBy),
+    /// A person or a page asks or wishes something.
+    Question(Question),
+    /// The sweep asks for what it is to look at.
+    Sweep(tokio::sync::oneshot::Sender<Vec<(RunKey, FileAtSite, u64)>>),
+    /// Whether Kafka takes what we say; if not, why.
+    Kafka(Result<(), String>),
+    /// Start nothing new; end when what runs has ended and is announced.
+    Drain,
+    /// Call all attempts back and end.
+    Stop,
+}
+
+/// Why the owner has ended.
+#[derive(Debug)]
+pub enum End {
+    /// It was drained, or everybody who could send an input is gone.
+    Drained,
+    /// The journal's disk failed: it has to be opened again and everything read again.
+    Journal(JournalError),
+}
+
+/// What the owner is made with.
+#[derive(Debug)]
+pub struct Parts {
+    /// What is known and decided.
+    pub ledger: Ledger,
+    /// Where it is kept.
+    pub journal: Box<dyn Journal>,
+    /// The engine of each site, used when the site is the destination.
+    pub engines: HashMap<SiteName, Arc<dyn Engine>>,
+    /// The sites.
+    pub sites: Sites,
+    /// The limits of a copy's waits.
+    pub patience: Patience,
+    /// The delays between attempts.
+    pub backoff: BackoffPolicy,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness: of jitter and of this start.
+    pub rng: fastrand::Rng,
+    /// Whose temporary names.
+    pub mover: MoverName,
+    /// The names of the topics.
+    pub topics: Topics,
+    /// Outbox rows that the journal holds and Kafka does not, in order.
+    pub unsent: Vec<(u64, Message)>,
+    /// Messages to be published, with their places in the outbox; they are in the journal already.
+    pub outbox: mpsc::UnboundedSender<Vec<(u64, Message)>>,
+    /// Things to be done by others.
+    pub effects: mpsc::UnboundedSender<Effect>,
+    /// Offsets whose records are flushed.
+    pub offsets: mpsc::UnboundedSender<(PartitionKey, i64)>,
+}
+
+/// The owner's own state.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    parts: Parts,
+    /// Where attempts report their ends.
+    inputs: mpsc::WeakSender<Input>,
+    /// This start's number in attempts' names.
+    start: u32,
+    running: HashMap<FileAtSite, Running>,
+    /// Messages that the journal holds and the outbox has not confirmed.
+    waiting: BTreeSet<u64>,
+    draining: bool,
+    stopping: bool,
+    kafka: Result<(), String>,
+    batch: Batch,
+}
+
+/// What the inputs taken together ask to be written and done.
+#[derive(Debug, Default)]
+struct Batch {
+    writes: Vec<Write>,
+    effects: Vec<Effect>,
+    messages: Vec<(u64, Message)>,
+    offsets: HashMap<PartitionKey, i64>,
+    answers: Vec<questions::Answer>,
+    orders: Vec<crate::ledger::Order>,
+}
+
+/// How many inputs are taken into one batch at the most: the price of a lost one stays small.
+const BATCH: usize = 512;
+/// How often time alone is looked at, when no delay is due sooner.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Runs until it is drained or the journal fails. `inputs` holds a sender of its own channel, for its attempts.
+pub async fn own(
+    parts: Parts,
+    inputs: mpsc::Sender<Input>,
+    mut receiver: mpsc::Receiver<Input>,
+) -> (End, Box<dyn Journal>) {
+    let weak = inputs.downgrade();
+    drop(inputs);
+    let mut owner = Owner::new(parts, weak);
+    let mut next_tick = owner.now();
+    loop {
+        let now = owner.now();
+        let due = owner.parts.ledger.next_due().map_or(next_tick, |due| due.min(next_tick));
+        let input = tokio::select! {
+            biased;
+            input = receiver.recv() => match input {
+                Some(input) => Some(input),
+                None => return (End::Drained, owner.parts.journal),
+            },
+            () = tokio::time::sleep(due.since(now)) => None,
+        };
+        if let Some(input) = input {
+            owner.take(input);
+            for _ in 1..BATCH {
+                match receiver.try_recv() {
+                    Ok(input) => owner.take(input),
+                    Err(_) => break,
+                }
+            }
+        }
+        let now = owner.now();
+        if now >= due {
+            let step = owner.parts.ledger.tick(now);
+            owner.keep(step);
+            next_tick = now.plus(TICK);
+        }
+        owner.plan();
+        if let Err(error) = owner.carry_out() {
+            owner.call_all_back().await;
+            return (End::Journal(error), owner.parts.journal);
+        }
+        if owner.draining && owner.running.is_empty() && (owner.stopping || owner.waiting.is_empty()) {
+            return (End::Drained, owner.parts.journal);
+        }
+    }
+}
+
+impl Owner {
+    fn new(mut parts: Parts, inputs: mpsc::WeakSender<Input>) -> Self {
+        let start = parts.rng.u32(..);
+        let messages = std::mem::take(&mut parts.unsent);
+        let waiting = messages.iter().map(|(place, _)| *place).collect();
+        if !messages.is_empty() {
+            let _ = parts.outbox.send(messages);
+        }
+        Self {
+            parts,
+            inputs,
+            start,
+            running: HashMap::new(),
+            waiting,
+            draining: false,
+            stopping: false,
+            kafka: Ok(()),
+            batch: Batch::default(),
+        }
+    }
+
+    fn now(&self) -> Millis {
+        self.parts.clock.now()
+    }
+
+    /// Lets the ledger decide on one input.
+    fn take(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Record(record) => self.record(&record, now),
+            Input::Ended(run, id, attempt, outcome) => self.ended(&run, &id, attempt, outcome, now),
+            Input::Published(published) => self.published(published),
+            Input::Answer(run, answer) => {
+                self.fetch(&run);
+                let step = self.parts.ledger.logbook_answer(&run, &answer, now);
+                self.keep(step);
+            }
+            Input::Source(run, lfn, size, mtime) => {
+                self.fetch(&run);
+                let step = self.parts.ledger.source_seen(&run, &lfn, size, mtime, now);
+                self.keep(step);
+            }
+            Input::Missing(run, at) => {
+                self.fetch(&run);
+                let step = self.parts.ledger.vanished(&run, &at, now);
+                self.keep(step);
+            }
+            Input::Servers(site, servers) => self.parts.sites.learn(site, servers),
+            Input::Found(run, lfn, registration, whole) => {
+                self.fetch(&run);
+                let step = self.parts.ledger.found(&run, &lfn, &registration, whole, now);
+                self.keep(step);
+            }
+            Input::Quiet(run, by) => {
+                self.fetch(&run);
+                let step = self.parts.ledger.close(&run, by, now);
+                self.keep(step);
+            }
+            Input::Question(question) => self.question(question, now),
+            Input::Sweep(reply) => {
+                let since = Millis(now.0.saturating_sub(self.parts.sites.mend_for_ms()));
+                let _ = reply.send(self.parts.ledger.verified(since));
+            }
+            Input::Kafka(state) => self.kafka = state,
+            Input::Drain => self.draining = true,
+            Input::Stop => {
+                self.draining = true;
+                self.stopping = true;
+                for running in self.running.values_mut() {
+                    running.called_back = true;
+                    running.cancel.cancel();
+                }
+            }
+        }
+    }
+
+    /// Takes a record; its offset is stored once what it changed is flushed, also if it changed nothing.
+    fn record(&mut self, record: &Record, now: Millis) {
+        let written = record.timestamp.unwrap_or(now);
+        match decode(&self.parts.topics, record) {
+            Ok(Event::Logbook(event)) => {
+                for run in crate::intake::runs_named(&event) {
+                    self.fetch(&run);
+                }
+                for (raw, reason) in crate::intake::bad_files(&event) {
+                    tracing::warn!(file = raw, reason, "file in a run's list is refused");
+                }
+                let step = self.parts.ledger.logbook(&event, written, now);
+                self.keep(step);
+            }
+            Ok(Event::Route(experiment, route)) => {
+                let step = self.parts.ledger.routed(&experiment, route.as_ref(), now);
+                self.keep(step);
+            }
+            Ok(Event::RouteOverride(experiment, route)) => {
+                let step = self.parts.ledger.overridden(&experiment, route.as_ref(), now);
+                self.keep(step);
+            }
+            // Our own announcements were read back at the start.
+            Ok(_) => {}
+            Err(error) => {
+                let reason = error.reason();
+                tracing::warn!(topic = %record.topic, partition = record.partition, offset = record.offset, reason, "dead letter");
+                metrics::counter!(crate::metric::DEAD_LETTERS).increment(1);
+                let source = self.parts.ledger.rules().source.clone();
+                let letter = record.dead_letter(&reason, &source, now);
+                let message = message::dead_letter(&letter, &source, now);
+                let step = self.parts.ledger.say(message);
+                self.keep(step);
+            }
+        }
+        let key = PartitionKey { topic: record.topic.to_string(), partition: record.partition };
+        self.batch.offsets.insert(key, record.offset + 1);
+    }
+
+    fn published(&mut self, published: Published) {
+        for place in published.places {
+            if self.waiting.remove(&place) {
+                self.batch.writes.push(Write::Remove(RowKey::Outbox(place)));
+            }
+        }
+        for (key, next) in published.positions {
+            self.batch.writes.push(Write::Put(Row::Position(key, next)));
+        }
+    }
+
+    /// Takes a settled run that an input names back into memory.
+    fn fetch(&mut self, key: &RunKey) {
+        if self.parts.ledger.holds(key) {
+            return;
+        }
+        match self.parts.journal.run(key) {
+            Ok(Some((row, files))) => self.parts.ledger.adopt(key.clone(), row, files),
+            Ok(None) => {}
+            // The next commit fails too, and ends this owner.
+            Err(error) => tracing::error!(run = %key, %error, "journal cannot be read"),
+        }
+    }
+
+    /// Adds a step's changes to the batch.
+    fn keep(&mut self, step: Step) {
+        for write in &step.writes {
+            if let Write::Put(Row::Outbox(place, message)) = write {
+                self.batch.messages.push((*place, message.clone()));
+                self.waiting.insert(*place);
+            }
+        }
+        self.batch.writes.extend(step.writes);
+        self.batch.effects.extend(step.effects);
+    }
+
+    /// Chooses what can start now.
+    fn plan(&mut self) {
+        if self.draining {
+            return;
+        }
+        let now = self.now();
+        loop {
+            let doors = self.parts.sites.doors(now);
+            let Some((order, step)) = self.parts.ledger.plan(&doors, self.start, now) else { break };
+            self.parts.sites.admitted(&order, now);
+            self.keep(step);
+            self.batch.orders.push(order);
+        }
+    }
+
+    /// Writes the batch, and lets happen what it asks for.
+    fn carry_out(&mut self) -> Result<(), JournalError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        for (key, next) in &batch.offsets {
+            batch.writes.push(Write::Put(Row::Position(key.clone(), *next)));
+        }
+        if !batch.writes.is_empty() {
+            self.parts.journal.commit(&batch.writes)?;
+        }
+        // Rule 1 and 3: nothing outside depends on what is not flushed.
+        if !batch.messages.is_empty() || !batch.offsets.is_empty() || !batch.answers.is_empty() {
+            self.parts.journal.flush()?;
+        }
+        if !batch.messages.is_empty() {
+            let _ = self.parts.outbox.send(batch.messages);
+        }
+        for offset in batch.offsets {
+            let _ = self.parts.offsets.send(offset);
+        }
+        for order in batch.orders {
+            self.start_attempt(order);
+        }
+        for effect in batch.effects {
+            match effect {
+                Effect::CallBack(at, attempt) => self.call_back(&at, attempt),
+                other => drop(self.parts.effects.send(other)),
+            }
+        }
+        for answer in batch.answers {
+            answer.send();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! What the owner knows of sites from moment to moment: their data servers and which endpoints are left alone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use lightrail_topics::{Millis, SiteName};
+
+use crate::carry::breaker::{Breaker, Breakers};
+use crate::carry::{Carried, Site};
+use crate::fault::{Fault, Side};
+use crate::ledger::{Doors, Order};
+
+/// The sites, as configured and as experienced.
+#[derive(Debug)]
+pub struct Sites {
+    sites: BTreeMap<SiteName, Site>,
+    servers: HashMap<SiteName, Vec<String>>,
+    breakers: Breakers,
+    mend_for: Duration,
+}
+
+/// The sites at one instant, as the planner asks for them.
+#[derive(Debug)]
+pub(super) struct DoorsNow<'a> {
+    sites: &'a Sites,
+    now: Millis,
+}
+
+impl Sites {
+    /// All endpoints trusted, no server known but the configured ones.
+    pub fn new(
+        sites: BTreeMap<SiteName, Site>,
+        servers: HashMap<SiteName, Vec<String>>,
+        breakers: Breakers,
+        mend_for: Duration,
+    ) -> Self {
+        Self { sites, servers, breakers, mend_for }
+    }
+
+    /// A site.
+    pub fn site(&self, name: &SiteName) -> Option<&Site> {
+        self.sites.get(name)
+    }
+
+    /// The names of all sites.
+    pub fn names(&self) -> impl Iterator<Item = &SiteName> {
+        self.sites.keys()
+    }
+
+    pub(super) fn mend_for_ms(&self) -> i64 {
+        i64::try_from(self.mend_for.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn learn(&mut self, site: SiteName, servers: Vec<String>) {
+        if !servers.is_empty() && self.servers.get(&site) != Some(&servers) {
+            tracing::info!(%site, servers = servers.join(","), "data servers known");
+            self.servers.insert(site, servers);
+        }
+    }
+
+    pub(super) fn doors(&self, now: Millis) -> DoorsNow<'_> {
+        DoorsNow { sites: self, now }
+    }
+
+    /// A transfer goes: where a breaker is half open, it is the probe.
+    pub(super) fn admitted(&mut self, order: &Order, now: Millis) {
+        for site in [&order.transfer.site, &order.from] {
+            let _ = self.breakers.admit(site.as_str(), now);
+        }
+        if let Some(server) = &order.server {
+            let _ = self.breakers.admit(server, now);
+        }
+    }
+
+    pub(super) fn worked(&mut self, to: &SiteName, from: Option<&SiteName>, carried: &Carried) {
+        for site in [Some(to), from].into_iter().flatten() {
+            self.breakers.succeeded(site.as_str());
+        }
+        for server in [&carried.source_server, &carried.destination_server].into_iter().flatten() {
+            self.breakers.succeeded(server);
+        }
+    }
+
+    /// One server's fault counts against that server while the site has others; a door's or a whole site's against the
+    /// site.
+    pub(super) fn failed(&mut self, to: &SiteName, from: Option<&SiteName>, fault: &Fault, now: Millis) {
+        let site = match fault.side {
+            Side::Source => from,
+            Side::Destination => Some(to),
+            Side::Neither => None,
+        };
+        let Some(site) = site else { return };
+        match &fault.endpoint {
+            Some(server)
+                if self.servers.get(site).is_some_and(|known| known.len() > 1 && known.contains(server)) =>
+            {
+                self.breakers.failed(server, fault, now);
+            }
+            _ => self.breakers.failed(site.as_str(), fault, now),
+        }
+    }
+
+    /// Endpoints that are left alone now, with the reason.
+    pub fn troubled(&self) -> Vec<(String, String)> {
+        self.breakers
+            .troubled()
+            .filter_map(|(endpoint, breaker)| match breaker {
+                Breaker::Open { why, .. } | Breaker::HalfOpen { why, .. } => {
+                    Some((endpoint.to_owned(), why.text.clone()))
+                }
+                Breaker::Closed { .. } => None,
+            })
+            .collect()
+    }
+}
+
+impl Doors for DoorsNow<'_> {
+    fn is_open(&self, site: &SiteName) -> bool {
+        self.sites.breakers.admits(site.as_str(), self.now)
+    }
+
+    fn servers(&self, site: &SiteName) -> Vec<String> {
+        let all = self.sites.servers.get(site).cloned().unwrap_or_default();
+        let trusted: Vec<String> =
+            all.iter().filter(|server| self.sites.breakers.admits(server, self.now)).cloned().collect();
+        if trusted.is_empty() { all } else { trusted }
+    }
+}
