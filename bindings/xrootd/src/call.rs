@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use xrootd_sys as sys;
 
-use crate::error::Error;
+use crate::credentials;
+use crate::error::{Error, ErrorKind};
 use crate::settings;
 use crate::url::Endpoint;
 
@@ -123,7 +124,8 @@ impl<T> Pending<T> {
             Some(by) if !self.what.contains(&by) => format!("{} (answered by {by})", self.what),
             _ => self.what.clone(),
         };
-        Error::from_status(refusal.code, refusal.errno, refusal.message, what)
+        let error = Error::from_status(refusal.code, refusal.errno, refusal.message, what);
+        if error.kind() == ErrorKind::Credential { error.noting(&credentials::summary()) } else { error }
     }
 }
 

@@ -118,6 +118,12 @@ impl Error {
         Self { kind: ErrorKind::Other, code: code::INTERNAL, errno: 0, message, what, from_source: false }
     }
 
+    /// Adds to the message what may explain it.
+    pub(crate) fn noting(mut self, note: &str) -> Self {
+        self.message = format!("{} ({note})", self.message);
+        self
+    }
+
     /// Marks an error of the source side of a third-party copy.
     pub(crate) fn at_source(mut self) -> Self {
         self.from_source = true;

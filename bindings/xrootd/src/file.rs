@@ -9,6 +9,7 @@ use std::time::Duration;
 use xrootd_sys as sys;
 
 use crate::call::{self, Answer, Pending, c_string, endpoint_of, filled, nothing};
+use crate::credentials::Login;
 use crate::error::Error;
 use crate::filesystem::Stat;
 use crate::handle::FileHandle;
@@ -55,13 +56,13 @@ impl std::fmt::Debug for File {
     }
 }
 
-/// What happens to an open file when its connection breaks.
+/// What a file's connection is, and what happens when it breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Recovery {
-    /// The library opens it again, here or elsewhere, and repeats what was under way.
-    Library,
-    /// What was under way fails at once.
-    None,
+pub(crate) struct Manner {
+    /// The library opens it again, here or elsewhere, and repeats what was under way; otherwise that fails at once.
+    pub(crate) recovers: bool,
+    /// Whose connection it uses.
+    pub(crate) login: Login,
 }
 
 /// A file that is being opened. Dropped, the file is closed as soon as it is open.
@@ -82,7 +83,8 @@ impl Opening {
 impl File {
     /// Opens a file; `mode` is for one that is made.
     pub async fn open(url: &Url, flags: OpenFlags, mode: u32, deadline: Duration) -> Result<Self, Error> {
-        Self::opening(url, flags, mode, Recovery::Library, deadline)?.answer().await
+        let manner = Manner { recovers: true, login: Login::current() };
+        Self::opening(url, flags, mode, manner, deadline)?.answer().await
     }
 
     /// The same in two steps: when this returns the request is on its way.
@@ -90,14 +92,14 @@ impl File {
         url: &Url,
         flags: OpenFlags,
         mode: u32,
-        recovery: Recovery,
+        manner: Manner,
         deadline: Duration,
     ) -> Result<Opening, Error> {
         let what = format!("open {}", label_of(url));
         url.check(&what)?;
-        let c_url = c_string(&what, &url.to_string())?;
+        let c_url = c_string(&what, &url.text(&manner.login.prefix()))?;
         let handle = FileHandle::new().ok_or_else(|| Error::lost(what.clone()))?;
-        if recovery == Recovery::None {
+        if !manner.recovers {
             for property in [c"ReadRecovery", c"WriteRecovery"] {
                 handle.set_property(property, c"false");
             }

@@ -3,13 +3,14 @@
 //! unknown, as after a timeout.
 
 use std::ffi::CString;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use xrootd_sys as sys;
 
 use crate::call::{self, Answer, RawStat, c_string, nothing};
 use crate::canonical;
+use crate::credentials::Login;
 use crate::error::{Error, ErrorKind};
 use crate::handle::FsHandle;
 use crate::url::{Endpoint, check_path};
@@ -66,7 +67,8 @@ pub struct Space {
 #[derive(Clone)]
 pub struct FileSystem {
     endpoint: Endpoint,
-    handle: Arc<FsHandle>,
+    /// Held only to take or replace the handle; never across a request.
+    handle: Arc<Mutex<(Login, Arc<FsHandle>)>>,
 }
 
 impl std::fmt::Debug for FileSystem {
@@ -78,9 +80,9 @@ impl std::fmt::Debug for FileSystem {
 impl FileSystem {
     /// The names of a server; does not connect yet.
     pub fn new(endpoint: &Endpoint) -> Self {
-        let url = CString::new(format!("root://{endpoint}/")).expect("an endpoint holds no NUL");
-        let handle = FsHandle::new(&url).expect("memory for one small object");
-        Self { endpoint: endpoint.clone(), handle: Arc::new(handle) }
+        let login = Login::current();
+        let handle = Arc::new(handle_for(endpoint, login));
+        Self { endpoint: endpoint.clone(), handle: Arc::new(Mutex::new((login, handle))) }
     }
 
     /// The server.
@@ -355,6 +357,16 @@ impl FileSystem {
         Ok(String::from_utf8_lossy(&bytes).trim_end_matches(['\0', '\n', ' ']).to_owned())
     }
 
+    /// The handle of the present login.
+    fn handle(&self) -> Arc<FsHandle> {
+        let login = Login::current();
+        let mut held = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.0 != login {
+            *held = (login, Arc::new(handle_for(&self.endpoint, login)));
+        }
+        Arc::clone(&held.1)
+    }
+
     fn checked(&self, verb: &str, path: &str) -> Result<(String, CString), Error> {
         let what = format!("{verb} {path} at {}", self.endpoint);
         check_path(&what, path)?;
@@ -369,12 +381,18 @@ impl FileSystem {
         decode: fn(Answer<'_>) -> T,
         submit: impl FnOnce(*mut sys::xrds_fs, sys::xrds_done, *mut std::ffi::c_void, u32),
     ) -> call::Pending<T> {
-        let keep = Arc::clone(&self.handle);
+        let keep = self.handle();
         let raw = keep.raw();
         call::send(what, deadline, keep, Vec::new(), decode, |done, ctx, seconds, _| {
             submit(raw, done, ctx, seconds);
         })
     }
+}
+
+fn handle_for(endpoint: &Endpoint, login: Login) -> FsHandle {
+    let url =
+        CString::new(format!("root://{}{endpoint}/", login.prefix())).expect("an endpoint holds no NUL");
+    FsHandle::new(&url).expect("memory for one small object")
 }
 
 impl From<RawStat> for Stat {

@@ -8,6 +8,7 @@
 
 mod call;
 mod canonical;
+pub mod credentials;
 mod error;
 mod file;
 mod filesystem;

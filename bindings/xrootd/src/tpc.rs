@@ -12,8 +12,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::call::Pending;
+use crate::credentials::Login;
 use crate::error::{Error, ErrorKind};
-use crate::file::{File, OpenFlags, Opening, Recovery};
+use crate::file::{File, Manner, OpenFlags, Opening};
 use crate::filesystem::FileSystem;
 use crate::url::{Endpoint, Url};
 
@@ -106,6 +107,7 @@ pub struct Copying {
     destination: File,
     destination_server: Endpoint,
     source: Url,
+    manner: Manner,
     limits: Limits,
     step: Step,
 }
@@ -144,9 +146,10 @@ pub async fn open(spec: &Spec, key: &Key, limits: &Limits) -> Result<Copying, Er
         .with_param("tpc.str", spec.streams.max(1))
         .with_param("tpc.tpr", "root");
     let flags = OpenFlags::UPDATE | OpenFlags::NEW | OpenFlags::MAKE_PATH;
-    // Opened again after a broken connection, either side would be another copy: a break must end this one.
-    let destination =
-        File::opening(&destination, flags, spec.mode, Recovery::None, limits.open)?.answer().await?;
+    // Opened again after a broken connection, either side would be another copy: a break must end this one. And the
+    // source's server must see the same login as the destination's, which passes it on.
+    let manner = Manner { recovers: false, login: Login::current() };
+    let destination = File::opening(&destination, flags, spec.mode, manner, limits.open)?.answer().await?;
     let destination_server = destination
         .last_server()
         .ok_or_else(|| Error::invalid(&what, "the destination is not at a server"))?;
@@ -161,7 +164,7 @@ pub async fn open(spec: &Spec, key: &Key, limits: &Limits) -> Result<Copying, Er
         source = source.with_param("tpc.ttl", ttl.as_secs().max(1));
     }
     let step = Step::Queued(destination.syncing(limits.slot));
-    Ok(Copying { destination, destination_server, source, limits: *limits, step })
+    Ok(Copying { destination, destination_server, source, manner, limits: *limits, step })
 }
 
 impl Copying {
@@ -176,8 +179,8 @@ impl Copying {
             match &mut self.step {
                 Step::Queued(first) => match first.answer().await {
                     Ok(()) => {
-                        let (read, limit) = (OpenFlags::READ, self.limits.open);
-                        self.step = match File::opening(&self.source, read, 0, Recovery::None, limit) {
+                        let (manner, limit) = (self.manner, self.limits.open);
+                        self.step = match File::opening(&self.source, OpenFlags::READ, 0, manner, limit) {
                             Ok(opening) => Step::Authorising(opening),
                             Err(error) => return Err(self.failed(error)),
                         };

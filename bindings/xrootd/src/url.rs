@@ -123,6 +123,23 @@ impl Url {
         self
     }
 
+    /// The whole, with something before the host.
+    pub(crate) fn text(&self, user: &str) -> String {
+        let mut text = match &self.place {
+            Place::Root { tls, endpoint } => {
+                format!("{}://{user}{endpoint}/{}", if *tls { "roots" } else { "root" }, self.path)
+            }
+            Place::Local => format!("file://{}", self.path),
+        };
+        for (at, (key, value)) in self.params.iter().enumerate() {
+            text.push(if at == 0 { '?' } else { '&' });
+            text.push_str(key);
+            text.push('=');
+            text.push_str(value);
+        }
+        text
+    }
+
     /// Refuses what would be read as something else on its way to the server.
     pub(crate) fn check(&self, what: &str) -> Result<(), Error> {
         check_path(what, &self.path)?;
@@ -157,16 +174,7 @@ fn one_slash(path: &str) -> String {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Root { tls, endpoint } => {
-                write!(f, "{}://{endpoint}/{}", if *tls { "roots" } else { "root" }, self.path)?;
-            }
-            Place::Local => write!(f, "file://{}", self.path)?,
-        }
-        for (at, (key, value)) in self.params.iter().enumerate() {
-            write!(f, "{}{key}={value}", if at == 0 { '?' } else { '&' })?;
-        }
-        Ok(())
+        f.write_str(&self.text(""))
     }
 }
 

@@ -231,7 +231,7 @@ async fn a_destination_that_dies_ends_the_copy_at_once() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_copy_is_far_quicker_than_with_the_tool() -> Result<()> {
     let (from, to) = (Server::start().await?, Server::start().await?);
-    from.put("/data/a", &[7; 20_000])?;
+    from.put("/data/a", &vec![7; 20_000])?;
     let (mut ours, mut tools) = (Vec::new(), Vec::new());
     for round in 0..7 {
         let mut spec = spec(&from, &to, "/data/a");

@@ -91,7 +91,8 @@ async fn one(
         4 => drop(File::open(&server.url("/data/read"), OpenFlags::READ, 0, SOON).await?),
         5 => write(&server.url(&format!("/data/written-{number}")), random).await?,
         6 => {
-            ensure!(fs.dirlist("/data", SOON).await?.iter().any(|entry| entry.name == "read"), "it is listed")
+            let listed = fs.dirlist("/data", SOON).await?;
+            ensure!(listed.iter().any(|entry| entry.name == "read"), "it is listed");
         }
         // Copies are dear: every tenth.
         _ if random.u8(..10) == 0 => {

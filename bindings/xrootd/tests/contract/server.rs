@@ -94,6 +94,11 @@ impl Server {
         Ok(server)
     }
 
+    /// What it has written to its log.
+    pub(crate) fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.folder.path().join("log/log"))?)
+    }
+
     /// How many files of its store the process has open.
     pub(crate) fn open_files(&self) -> Result<usize> {
         let store = self.folder.path().join("store");
@@ -110,8 +115,7 @@ impl Server {
         let until = Instant::now() + SOON;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                let log = fs::read_to_string(self.folder.path().join("log/log")).unwrap_or_default();
-                anyhow::bail!("xrootd ended with {status}:\n{log}");
+                anyhow::bail!("xrootd ended with {status}:\n{}", self.log().unwrap_or_default());
             }
             match self.fs().ping(Duration::from_secs(2)).await {
                 Ok(()) => return Ok(()),
