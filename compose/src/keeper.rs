@@ -114,7 +114,7 @@ mod tests {
         let text = format!("{}\n{}\n{}", mark(), scratch.path().display(), cluster.folder().display());
         std::fs::write(report.with_extension("new"), text).unwrap();
         std::fs::rename(report.with_extension("new"), report).unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     #[tokio::test]

@@ -8,7 +8,6 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -90,7 +89,7 @@ pub struct Cluster {
     cmsds: Vec<Server>,
     stores: Vec<PathBuf>,
     sss: Option<PathBuf>,
-    _ports: Vec<Port>,
+    _claims: Vec<Port>,
     scratch: Scratch,
 }
 
@@ -125,8 +124,8 @@ impl Cluster {
         if let Some(keytab) = &options.sss {
             store::copy_keytab(keytab, &folder.join("sss.keytab"))?;
         }
-        let held: Vec<Port> = (0..options.servers + 2).map(|_| Port::take()).collect::<Result<_, _>>()?;
-        let numbers: Vec<u16> = held.iter().map(Port::number).collect();
+        let claims: Vec<Port> = (0..options.servers + 2).map(|_| Port::take()).collect::<Result<_, _>>()?;
+        let numbers: Vec<u16> = claims.iter().map(Port::number).collect();
         let ports = Ports { redirector: numbers[0], manager: numbers[1], servers: numbers[2..].to_vec() };
         let config = folder.join("cluster.cfg");
         std::fs::write(&config, settings::text(&folder, &ports, &stores, &options))
@@ -152,18 +151,15 @@ impl Cluster {
         for (index, port) in ports.servers.iter().enumerate() {
             let name = server_name(index);
             let socket = folder.join("adm").join(&name).join(".olb/olbd.admin");
-            wait::until(&format!("{}", socket.display()), DAEMON_WITHIN, async || {
-                socket.exists().then_some(())
-            })
-            .await
-            .with_context(|| tail(&cmsds[index].log(), 20))?;
+            let what = format!("its socket {}", socket.display());
+            cmsds[index].lives_until(&what, async || socket.exists().then_some(())).await?;
             servers.push(daemons.run("xrootd", &name, format!("localhost:{port}")).await?);
         }
-        wait::until("the data servers to log in at the manager", DAEMON_WITHIN, async || {
-            (redirector_cmsd.log().matches("Primary server").count() >= options.servers).then_some(())
-        })
-        .await
-        .with_context(|| tail(&servers[0].log(), 20))?;
+        for (server, cmsd) in servers.iter().zip(&cmsds) {
+            server.listens().await?;
+            cmsd.lives_until("it to log in at the manager", async || cmsd.has_logged_in().then_some(()))
+                .await?;
+        }
         let redirector = daemons.run("xrootd", MANAGER, format!("localhost:{}", ports.redirector)).await?;
         redirector.listens().await?;
         let cluster = Self {
@@ -174,7 +170,7 @@ impl Cluster {
             cmsds,
             stores,
             sss: options.sss,
-            _ports: held,
+            _claims: claims,
             scratch,
         };
         cluster.ready(READY_WITHIN).await?;
@@ -213,7 +209,6 @@ impl Cluster {
     }
 
     /// The path that comes before an LFN.
-    #[expect(clippy::unused_self, reason = "a cluster that exports something else will have it here")]
     pub fn prefix(&self) -> &'static str {
         PREFIX
     }
@@ -301,6 +296,3 @@ impl Daemons<'_> {
         Ok(Server { address, log, part: self.parts.run(start).await? })
     }
 }
-
-/// The loopback address, for those who want a server without its name.
-pub const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;

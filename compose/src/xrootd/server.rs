@@ -60,9 +60,32 @@ impl Server {
     /// Waits until it takes connections, where it takes any.
     pub(super) async fn listens(&self) -> anyhow::Result<()> {
         let Some(port) = super::port_of(&self.address) else { return Ok(()) };
-        wait::for_port(self.part.name(), port, super::DAEMON_WITHIN)
+        self.lives_until(&format!("it to listen on port {port}"), async || {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
+        })
+        .await
+    }
+
+    /// Waits for a sign of life, but not for that of a dead.
+    pub(super) async fn lives_until<Looking: Future<Output = Option<()>>>(
+        &self,
+        what: &str,
+        mut probe: impl FnMut() -> Looking,
+    ) -> anyhow::Result<()> {
+        let waiting = wait::until(what, super::DAEMON_WITHIN, || {
+            let looking = probe();
+            async {
+                if self.is_running() {
+                    looking.await.map(Ok)
+                } else {
+                    Some(Err(anyhow::anyhow!("it has ended")))
+                }
+            }
+        });
+        waiting
             .await
-            .with_context(|| format!("its log ends with:\n{}", tail(&self.log(), 20)))
+            .flatten()
+            .with_context(|| format!("{}: its log ends with:\n{}", self.part.name(), tail(&self.log(), 20)))
     }
 
     /// Whether this `cmsd` of a data server, in its present life, has logged in at the manager.

@@ -1,6 +1,8 @@
 //! Two real clusters: a file in by one door, a third-party copy to the other, daemons killed and taken back.
 
 use super::*;
+use crate::loopfs::LoopFs;
+use crate::require::{Need, require};
 
 async fn run(program: &str, args: &[&str]) -> std::process::Output {
     let mut command = tokio::process::Command::new(program);
@@ -126,6 +128,42 @@ async fn nothing_is_left_after_drop() {
     drop(cluster);
     assert!(!folder.exists());
     for port in ports {
-        assert!(std::net::TcpListener::bind((LOOPBACK, port)).is_ok(), "port {port} is free again");
+        assert!(
+            std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_ok(),
+            "port {port} is free again"
+        );
     }
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_and_takes_again_when_there_is_room() {
+    let scratch = Scratch::new().unwrap();
+    let disk = require("a_full_store_refuses", Need::Loop, LoopFs::create(scratch.path(), 64));
+    let Some(disk) = disk else { return };
+    let store = Some(disk.path().to_path_buf());
+    let cluster = Cluster::start(ClusterOptions { store, ..ClusterOptions::shared("NERSC") }).await.unwrap();
+    let source = scratch.path().join("source");
+    std::fs::write(&source, vec![7; 4 << 20]).unwrap();
+    let copy = async |name: &str| {
+        // To the data server itself: the redirector may refuse or not, by what it knows of the space.
+        let url = format!("root://{}//data/{name}", cluster.server(0).address());
+        run("xrdcp", &["--silent", source.to_str().unwrap(), &url]).await
+    };
+    assert!(copy("a").await.status.success());
+    disk.fill(1 << 20).unwrap();
+    let refused = copy("b").await;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no space left"), "{refused:?}");
+    disk.make_room().unwrap();
+    assert!(copy("c").await.status.success());
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_refused_is_told_at_once() {
+    let extra = vec!["cms.delay startup 0".to_owned()];
+    let begin = std::time::Instant::now();
+    let options = ClusterOptions { extra, ..ClusterOptions::separate("SLAC") };
+    let error = Cluster::start(options).await.unwrap_err();
+    let text = format!("{error:#}");
+    assert!(text.contains("it has ended") && text.contains("may not be less than 1"), "{text}");
+    assert!(begin.elapsed() < Duration::from_secs(10));
 }
