@@ -131,7 +131,7 @@ enum Command {
 enum Routes {
     /// Put the routes of a file on Kafka, where they go above the configuration.
     Apply {
-        /// TOML: a table per experiment, such as [mfxlv9518] with to = ["NERSC"]; remove = true ends a route.
+        /// TOML: a table per experiment with `to`, a list of sites; or `remove = true`, which ends its route.
         routes: PathBuf,
         #[command(flatten)]
         file: ConfigFile,
@@ -151,11 +151,11 @@ struct Running {
     /// The mover's configuration, which says where it listens.
     #[arg(long, value_name = "FILE", env = "LIGHTRAIL_MOVER_CONFIG", required_unless_present = "url")]
     config: Option<PathBuf>,
-    /// Where it listens, such as http://127.0.0.1:8741.
+    /// Where it listens, such as `http://127.0.0.1:8741`.
     #[arg(long, env = "LIGHTRAIL_MOVER_URL")]
     url: Option<String>,
     /// A file that holds the token; by default what the configuration names, or the environment's
-    /// LIGHTRAIL_MOVER_TOKEN.
+    /// `LIGHTRAIL_MOVER_TOKEN`.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -172,7 +172,7 @@ struct Wishing {
 #[derive(Debug, Args)]
 struct Of {
     /// Of what: '*' (everything), an experiment, experiment/run, or a file's LFN.
-    of: Subject,
+    subject: Subject,
     /// At this site only.
     #[arg(long)]
     at: Option<SiteName>,
@@ -251,7 +251,7 @@ async fn run_mover(file: &Path, options: Options) -> Result<(), Failure> {
 }
 
 async fn wish(action: Action, of: Of, priority: Option<i32>) -> Result<(), Failure> {
-    wished(action, WishKey { subject: of.of, site: of.at }, of.wish, priority).await
+    wished(action, WishKey { subject: of.subject, site: of.at }, of.wish, priority).await
 }
 
 async fn wished(action: Action, of: WishKey, wish: Wishing, priority: Option<i32>) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use lightrail_topics::events::Route;
 use lightrail_topics::kafka::{Acks, Admin, Connection, KafkaError, PlainProducer};
 use lightrail_topics::topic::{Topic, Topics};
-use lightrail_topics::{Millis, message};
+use lightrail_topics::{Millis, SiteName, message};
 
 use super::failure::Failure;
 use super::remote::who;
@@ -85,7 +85,7 @@ pub(super) async fn apply_routes(config: &Config, file: &Path) -> Result<(), Fai
             })?;
         match &line.route {
             Some(route) => {
-                let to: Vec<&str> = route.to.iter().map(|site| site.as_str()).collect();
+                let to: Vec<&str> = route.to.iter().map(SiteName::as_str).collect();
                 println!("{}: goes to {}", line.experiment, to.join(", "));
             }
             None => println!("{}: route ended", line.experiment),

@@ -1,6 +1,7 @@
 //! What a running mover answers, as tables and progress bars.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -61,14 +62,13 @@ pub(super) async fn watch(remote: &Remote, experiment: Option<Experiment>) -> Re
         head.tick();
         for run in runs.iter().rev() {
             let name = name(run);
-            let bar = match shown.get(&name) {
-                Some(bar) => bar,
-                None => {
-                    let bar = bars.add(ProgressBar::new(0));
-                    bar.set_style(style("{prefix:28} {bar:30} {bytes:>10}/{total_bytes:10} {msg}")?);
-                    bar.set_prefix(name.clone());
-                    shown.entry(name).or_insert(bar)
-                }
+            let bar = if let Some(bar) = shown.get(&name) {
+                bar
+            } else {
+                let bar = bars.add(ProgressBar::new(0));
+                bar.set_style(style("{prefix:28} {bar:30} {bytes:>10}/{total_bytes:10} {msg}")?);
+                bar.set_prefix(name.clone());
+                shown.entry(name).or_insert(bar)
             };
             bar.set_length(run.bytes);
             bar.set_position(run.bytes_available);
@@ -115,8 +115,8 @@ fn size(bytes: u64) -> String {
     ByteSize(bytes).display().si().to_string()
 }
 
-fn right(text: impl ToString) -> Cell {
-    Cell::new(text.to_string()).set_alignment(CellAlignment::Right)
+fn right(text: impl Display) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
 fn table(head: &[&str]) -> Table {
@@ -176,9 +176,9 @@ pub(super) fn why_text(why: &WhyView) -> String {
     let mut text = format!("run {}", why.run);
     for site in &why.sites {
         let name = site.site.as_ref().map_or_else(String::new, |site| format!("{site}: "));
-        text.push_str(&format!("\n{name}{}", site.summary));
+        text.extend(["\n", &name, &site.summary]);
         for (lfn, waits_for) in &site.missing {
-            text.push_str(&format!("\n  {}: {waits_for}", lfn.file_name()));
+            text.extend(["\n  ", lfn.file_name(), ": ", waits_for]);
         }
     }
     text

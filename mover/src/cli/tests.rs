@@ -20,7 +20,7 @@ fn names_are_checked_before_anything_is_asked() {
     assert!(matches!(right, Command::Request { run: RunNumber(12), to: Some(_), .. }));
     assert!(matches!(
         parsed("m pause * --url http://h:1").unwrap(),
-        Command::Pause(Of { of: Subject::Everything, .. })
+        Command::Pause(Of { subject: Subject::Everything, .. })
     ));
     let low = parsed("m prioritise mfxlv9518/12 -5 --url http://h:1").unwrap();
     assert!(matches!(low, Command::Prioritise { priority: -5, .. }));

@@ -45,7 +45,7 @@ impl RouteLine {
         let mut lines = Vec::new();
         for name in top.names() {
             match name.parse::<Experiment>() {
-                Ok(experiment) => lines.extend(line(experiment, top.section(&name), sites)),
+                Ok(experiment) => lines.push(line(experiment, top.section(&name), sites)),
                 Err(why) => top.fault(&name, why.to_string()),
             }
         }
@@ -55,10 +55,10 @@ impl RouteLine {
     }
 }
 
-fn line(experiment: Experiment, section: Section<'_, '_>, sites: &[SiteName]) -> Option<RouteLine> {
+fn line(experiment: Experiment, section: Section<'_, '_>, sites: &[SiteName]) -> RouteLine {
     if section.or("remove", false) {
         section.finish();
-        return Some(RouteLine { experiment, route: None });
+        return RouteLine { experiment, route: None };
     }
     let to = section.required::<List<SiteName>>("to").map(|list| list.0);
     for site in to.iter().flatten() {
@@ -71,5 +71,5 @@ fn line(experiment: Experiment, section: Section<'_, '_>, sites: &[SiteName]) ->
         not_waited_streams: section.optional("not_waited_streams").map(|List(streams)| streams),
     };
     section.finish();
-    Some(RouteLine { experiment, route: Some(route) })
+    RouteLine { experiment, route: Some(route) }
 }
