@@ -40,8 +40,18 @@ enum Command {
 const INTERRUPTED: u8 = 130;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let Args { command: Command::Demo { data, keep, total, seed } } = Args::parse();
+async fn main() -> ExitCode {
+    match shown(Args::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn shown(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { command: Command::Demo { data, keep, total, seed } } = args;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 

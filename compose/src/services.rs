@@ -32,9 +32,9 @@ impl Mover {
         let folder = config.parent().context("a configuration file lies in a folder")?;
         let name = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut start = Start::new(name, program("lightrail-mover")?, folder).args([
-            OsString::from("--config"),
+            OsString::from("run"),
+            "--config".into(),
             config.into(),
-            "run".into(),
         ]);
         for (key, value) in env {
             start = start.env(key, *value);

@@ -127,7 +127,7 @@ impl Scene {
         let config = self.config.display();
         format!(
             "Kafka     {}   (topics {} ...)\nSLAC      root://{}/{}   data below {}\nNERSC     root://{}/{}   data below {}\n\
-             logbook   {}\nmover     http://127.0.0.1:{}   ({program} --config {config} status)",
+             logbook   {}\nmover     http://127.0.0.1:{}   ({program} status --config {config})",
             self.kafka.bootstrap(),
             self.topics.name(lightrail_topics::topic::Topic::FilesAvailable),
             self.slac.door(),
@@ -145,7 +145,7 @@ impl Scene {
 /// As an operator would.
 async fn set_up_topics(config: &Path) -> anyhow::Result<()> {
     let config = config.to_str().context("the scratch folder's name is not UTF-8")?;
-    let args = ["--config", config, "topics", "--create"];
+    let args = ["topics", "--config", config, "--create"];
     let ran = services::run("lightrail-mover", &args, Duration::from_secs(60)).await?;
     anyhow::ensure!(ran.status.success(), "lightrail-mover topics --create failed: {}", ran.stderr.trim());
     Ok(())
