@@ -11,8 +11,8 @@ use xrootd_sys as sys;
 use crate::call::{self, Answer, Pending, c_string, endpoint_of, filled, nothing};
 use crate::credentials::Login;
 use crate::error::Error;
-use crate::filesystem::Stat;
 use crate::handle::FileHandle;
+use crate::stat::Stat;
 use crate::url::{Endpoint, Url};
 
 /// How to open a file.

@@ -14,11 +14,13 @@ mod file;
 mod filesystem;
 mod handle;
 mod settings;
+mod stat;
 pub mod tpc;
 mod url;
 
 pub use error::{Error, ErrorKind};
 pub use file::{File, OpenFlags};
-pub use filesystem::{DirEntry, FileSystem, Space, Stat};
+pub use filesystem::FileSystem;
 pub use settings::{Settings, init, shutdown};
+pub use stat::{DirEntry, Space, Stat};
 pub use url::{DEFAULT_PORT, Endpoint, Url};

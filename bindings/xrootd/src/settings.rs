@@ -143,3 +143,23 @@ fn apply(settings: &Settings) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_set_up_once() {
+        let settings = Settings::default();
+        init(&settings).unwrap();
+        init(&settings).unwrap();
+        let other = Settings { worker_threads: 7, ..settings };
+        assert_eq!(init(&other).unwrap_err().kind(), crate::ErrorKind::Invalid);
+        for (name, value) in [(c"TimeoutResolution", 1), (c"RunForkHandler", 0), (c"StreamErrorWindow", 2)] {
+            let mut got = -1;
+            // SAFETY: a NUL-terminated name and a number to write to.
+            let known = unsafe { xrootd_sys::xrds_env_get_int(name.as_ptr(), &raw mut got) };
+            assert_eq!((known, got), (1, value), "{name:?}");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::call::Pending;
 use crate::credentials::Login;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, code};
 use crate::file::{File, Manner, OpenFlags, Opening};
 use crate::filesystem::FileSystem;
 use crate::url::{Endpoint, Url};
@@ -109,6 +109,7 @@ pub struct Copying {
     source: Url,
     manner: Manner,
     limits: Limits,
+    sync_lasts: Duration,
     step: Step,
 }
 
@@ -164,13 +165,27 @@ pub async fn open(spec: &Spec, key: &Key, limits: &Limits) -> Result<Copying, Er
         source = source.with_param("tpc.ttl", ttl.as_secs().max(1));
     }
     let step = Step::Queued(destination.syncing(limits.slot));
-    Ok(Copying { destination, destination_server, source, manner, limits: *limits, step })
+    Ok(Copying {
+        destination,
+        destination_server,
+        source,
+        manner,
+        limits: *limits,
+        sync_lasts: SYNC_LASTS,
+        step,
+    })
 }
 
 impl Copying {
     /// The data server that copies.
     pub fn destination_server(&self) -> &Endpoint {
         &self.destination_server
+    }
+
+    /// After how long the server is asked again whether the copy has ended: 1700 s, for it promises an answer within 1800 s
+    /// only. To be set before [`start`](Self::start).
+    pub fn ask_again_after(&mut self, lasts: Duration) {
+        self.sync_lasts = lasts;
     }
 
     /// Waits for the slot and opens the source. Cancel-safe.
@@ -201,7 +216,7 @@ impl Copying {
     pub fn start(&mut self) -> Result<(), Error> {
         match std::mem::replace(&mut self.step, Step::Ended(None)) {
             Step::Granted(source) => {
-                self.step = Step::Running(source, self.destination.syncing(SYNC_LASTS));
+                self.step = Step::Running(source, self.destination.syncing(self.sync_lasts));
                 Ok(())
             }
             other => {
@@ -224,8 +239,9 @@ impl Copying {
                 return Err(Error::timed_out(what, deadline.as_secs_f64()));
             };
             match answer {
-                Err(error) if error.kind() == ErrorKind::TimedOut && Instant::now() < until => {
-                    *second = self.destination.syncing(SYNC_LASTS);
+                // Only the library's own clock ran out; the copy goes on.
+                Err(error) if error.code() == code::EXPIRED => {
+                    *second = self.destination.syncing(self.sync_lasts);
                 }
                 answer => {
                     if let Step::Running(source, _) = std::mem::replace(&mut self.step, Step::Ended(None)) {

@@ -227,6 +227,27 @@ async fn a_destination_that_dies_ends_the_copy_at_once() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_outlives_the_promised_answer_is_asked_for_again() -> Result<()> {
+    let (from, to) = (Server::start().await?, Server::start().await?);
+    from.put_sparse("/data/a", LONG)?;
+    // The source stops answering, so that the copy takes as long as we please.
+    let mut copying = tpc::open(&spec(&from, &to, "/data/a"), &key(), &Limits::default()).await?;
+    copying.ask_again_after(Duration::from_secs(1));
+    copying.granted().await?;
+    copying.start()?;
+    grown(&copying, 1).await?;
+    from.signal("STOP")?;
+    let late = copying.wait(Duration::from_secs(6)).await.expect_err("its source hangs");
+    assert_eq!(late.kind(), ErrorKind::TimedOut, "{late}");
+    copying.cancel(SOON).await?;
+    let error = copying.wait(SOON).await.expect_err("it was cancelled");
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    from.signal("CONT")?;
+    let _ = copying.close(SOON).await;
+    at_rest(&to, "/data/a").await
+}
+
 /// The reason for all this: the tool looks whether a copy has ended every 2.5 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_copy_is_far_quicker_than_with_the_tool() -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -110,5 +111,37 @@ async fn a_server_that_dies_breaks_what_is_under_way_and_what_follows() -> Resul
     let error = fs.stat("/data/a", SOON).await.expect_err("it is dead");
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    Ok(())
+}
+
+/// The end of a process, with a file open, a request under way and nobody left to hear of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_shuts_down_ends_at_once() -> Result<()> {
+    const CHILD: &str = "XROOTD_CONTRACT_SHUTDOWN";
+    if let Ok(url) = std::env::var(CHILD) {
+        let url: xrootd::Url = url.parse()?;
+        let fs = FileSystem::new(url.endpoint().context("a server")?);
+        let file = File::open(&url, OpenFlags::READ, 0, SOON).await?;
+        drop(File::open(&url, OpenFlags::READ, 0, SOON).await?);
+        drop(tokio::spawn(async move { file.read(0, 1, SOON).await }));
+        tokio::task::spawn_blocking(xrootd::shutdown).await?;
+        let error = fs.ping(SOON).await.expect_err("it is shut down");
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+        return Ok(());
+    }
+    let server = Server::start().await?;
+    server.put("/data/a", b"123")?;
+    let begun = Instant::now();
+    let ran = Command::new(std::env::current_exe()?)
+        .args(["--exact", "faults::a_process_that_shuts_down_ends_at_once", "--nocapture"])
+        .env(CHILD, server.url("/data/a").to_string())
+        .output()?;
+    let said = String::from_utf8_lossy(&ran.stdout);
+    anyhow::ensure!(
+        ran.status.success() && said.contains("1 passed"),
+        "{said}\n{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     Ok(())
 }
