@@ -17,7 +17,7 @@ pub(super) struct Places<'a> {
 }
 
 /// Copies to NERSC at once: the mover's default, and xrdcp gets as many.
-pub(super) const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 8;
 
 /// The file.
 pub(super) fn text(places: &Places<'_>) -> String {
