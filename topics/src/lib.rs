@@ -3,6 +3,7 @@
 //!
 //! Never here: any decision of a service, any file system, any XRootD. Only [`kafka`] imports rdkafka.
 
+pub mod asyncapi;
 pub mod checksum;
 pub mod events;
 pub mod ids;

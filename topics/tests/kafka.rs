@@ -2,6 +2,8 @@
 //! transactions, positions outside of a topic, a static group member, TLS with SCRAM. rdkafka itself is used here only to
 //! play a producer that leaves its transaction open.
 
+#![expect(clippy::unwrap_used, reason = "constants that parse")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -329,16 +331,14 @@ async fn read_process_write_commits_results_and_positions_together() -> Result<(
 async fn a_wrong_password_is_named_within_seconds() -> Result<()> {
     let login = Login { user: "mover".to_owned(), password: "right".to_owned() };
     let kafka = Kafka::start(KafkaOptions { login: Some(login), ..KafkaOptions::default() }).await?;
-    let (bootstrap, certificate) = kafka.secure_bootstrap().context("a listener with TLS")?;
+    let bootstrap = kafka.secure_bootstrap().context("a listener with TLS")?;
+    let properties = kafka.secure_properties("mover", "right").context("a listener with TLS")?;
     let with = |password: &str, trust: bool| {
         let mut connection = Connection::plain(&bootstrap, "test");
-        let mut set = |key: &str, value: &str| connection.properties.insert(key.to_owned(), value.to_owned());
-        set("security.protocol", "SASL_SSL");
-        set("sasl.mechanism", "SCRAM-SHA-256");
-        set("sasl.username", "mover");
-        set("sasl.password", password);
-        if trust {
-            set("ssl.ca.location", &certificate.display().to_string());
+        connection.properties = properties.clone();
+        connection.properties.insert("sasl.password".to_owned(), password.to_owned());
+        if !trust {
+            connection.properties.remove("ssl.ca.location");
         }
         connection
     };

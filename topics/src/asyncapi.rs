@@ -1,0 +1,242 @@
+//! Our topics as an AsyncAPI 3 document, generated from the types that are sent, so that it cannot drift from them. A test
+//! keeps `asyncapi.json` in step. Never here: a schema written by hand for an event of ours.
+
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use schemars::transform::RecursiveTransform;
+use serde_json::{Map, Value, json};
+
+use crate::events::{
+    DeadLetter, FileAvailable, FileGone, Route, RouteOverride, RunCorrected, RunIncomplete, RunManifest,
+    Start, TransferEvent, Wish,
+};
+use crate::message::Kind;
+use crate::topic::{Keeping, Topic};
+
+/// The document.
+pub fn document() -> Value {
+    // AsyncAPI's own schema dialect is a superset of draft 7.
+    let settings = SchemaSettings::draft07().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.with_transform(RecursiveTransform(drop_nulls)).into_generator();
+    let mut messages = Map::new();
+    for kind in Kind::ALL {
+        messages.insert(kind.as_str().to_owned(), message(kind, &mut generator));
+    }
+    for (name, what) in LOGBOOK {
+        messages.insert(format!("logbook.{name}"), logbook_message(name, what));
+    }
+    let mut channels = Map::new();
+    let mut operations = Map::new();
+    for topic in Topic::ALL {
+        let name = topic.base_name();
+        channels.insert(name.to_owned(), channel(topic));
+        for (action, is) in [("send", sent(topic)), ("receive", received(topic))] {
+            if is {
+                let channel = json!({ "$ref": format!("#/channels/{name}") });
+                let operation = json!({ "action": action, "channel": channel });
+                operations.insert(format!("mover.{action}.{name}"), operation);
+            }
+        }
+    }
+    let mut schemas: Map<String, Value> = generator.take_definitions(true).into_iter().collect();
+    schemas.sort_keys();
+    schemas.insert("Headers".to_owned(), headers());
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Lightrail",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "What Lightrail says on Kafka, and what it reads of the LCLS logbook. Topic names take a \
+                prefix. Readers drop repeats by ce_id; with read_committed there are none. Fields that a reader does not \
+                know are to be passed over.",
+            "license": { "name": "Apache-2.0" },
+        },
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": { "messages": messages, "schemas": schemas },
+    })
+}
+
+const LOGBOOK: [(&str, &str); 4] = [
+    ("runs", "a run began, changed or ended"),
+    ("file_catalog", "a file was registered, or is somewhere"),
+    ("experiments", "an experiment was made or changed"),
+    ("workflow_jobs", "a job of the logbook's workflows"),
+];
+
+fn sent(topic: Topic) -> bool {
+    use Topic::{DeadLetters, FilesAvailable, Requests, Routes, RunsAvailable, Transfers};
+    // `routes` by the mover's command line, for operators.
+    matches!(topic, DeadLetters | FilesAvailable | Requests | Routes | RunsAvailable | Transfers)
+}
+
+fn received(topic: Topic) -> bool {
+    // Its own announcements are read back at a start.
+    !matches!(topic, Topic::DeadLetters)
+}
+
+/// Draft 7 has no `null` in what we write: what is not known is left out.
+fn drop_nulls(schema: &mut schemars::Schema) {
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|one| one != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            schema.insert("type".to_owned(), only);
+        }
+    }
+    let Some(Value::Array(any)) = schema.get("anyOf") else { return };
+    let rest: Vec<&Value> = any.iter().filter(|one| one["type"] != "null").collect();
+    if rest.len() < any.len()
+        && let [only] = rest.as_slice()
+    {
+        let only = (*only).clone();
+        schema.remove("anyOf");
+        schema.insert("allOf".to_owned(), json!([only]));
+    }
+}
+
+fn message(kind: Kind, generator: &mut SchemaGenerator) -> Value {
+    let (payload, summary, key) = match kind {
+        Kind::FileAvailable => (
+            tagged(kind, &generator.subschema_for::<FileAvailable>()),
+            "a file was verified at its final name",
+            "LFN@site",
+        ),
+        Kind::FileGone => (
+            tagged(kind, &generator.subschema_for::<FileGone>()),
+            "a file that was available is no longer there",
+            "LFN@site",
+        ),
+        Kind::RunAvailable => (
+            tagged(kind, &generator.subschema_for::<RunManifest>()),
+            "a closed run, every file verified or named as left out; once",
+            "experiment/run@site",
+        ),
+        Kind::RunCorrected => (
+            tagged(kind, &generator.subschema_for::<RunCorrected>()),
+            "the whole manifest again, after a change",
+            "experiment/run@site",
+        ),
+        Kind::RunIncomplete => (
+            tagged(kind, &generator.subschema_for::<RunIncomplete>()),
+            "a closed run of which files have failed or are overdue",
+            "experiment/run@site",
+        ),
+        Kind::Transfer => (
+            generator.subschema_for::<TransferEvent>().to_value(),
+            "a transfer changed its state",
+            "LFN@site",
+        ),
+        Kind::Wish => (
+            generator.subschema_for::<Wish>().to_value(),
+            "the whole present wish for the key; a tombstone takes it back",
+            "*, experiment, experiment/run or LFN, each @site or @*",
+        ),
+        Kind::Start => (
+            generator.subschema_for::<Start>().to_value(),
+            "from when on a mover moves what the logbook says",
+            "start@mover",
+        ),
+        Kind::Route => (
+            generator.subschema_for::<Route>().to_value(),
+            "where an experiment's data go; a tombstone takes it away",
+            "experiment",
+        ),
+        Kind::RouteOverride => (
+            generator.subschema_for::<RouteOverride>().to_value(),
+            "a failover; a tombstone ends it",
+            "experiment",
+        ),
+        Kind::DeadLetter => (
+            generator.subschema_for::<DeadLetter>().to_value(),
+            "what could not be understood, where it was, and why",
+            "as the original",
+        ),
+    };
+    json!({
+        "name": kind.as_str(),
+        "summary": summary,
+        "headers": { "$ref": "#/components/schemas/Headers" },
+        "payload": payload,
+        "bindings": { "kafka": { "key": { "type": "string", "description": key } } },
+    })
+}
+
+/// An event that shares its topic with others says its type in its payload too.
+fn tagged(kind: Kind, schema: &schemars::Schema) -> Value {
+    let tag = json!({ "type": "object", "required": ["type"], "properties": { "type": { "const": kind.as_str() } } });
+    json!({ "allOf": [tag, schema] })
+}
+
+fn logbook_message(name: &str, what: &str) -> Value {
+    json!({
+        "name": name,
+        "summary": what,
+        "description": "Written by slaclab/explgbk without key and headers. Read leniently: value may be null, bare NaN \
+            and Infinity occur, and whatever a field lacks is taken as not said.",
+        "payload": {
+            "type": "object",
+            "required": ["experiment_name"],
+            "properties": {
+                "experiment_name": { "type": "string" },
+                "CRUD": { "enum": ["Create", "Update", "Delete"] },
+                "value": { "type": ["object", "null"] },
+            },
+        },
+    })
+}
+
+fn channel(topic: Topic) -> Value {
+    let kinds =
+        Kind::ALL.into_iter().filter(|kind| kind.topic() == topic).map(|kind| kind.as_str().to_owned());
+    let names: Vec<String> =
+        if topic.is_logbooks() { vec![format!("logbook.{topic}")] } else { kinds.collect() };
+    let messages: Map<String, Value> = names
+        .into_iter()
+        .map(|name| {
+            let reference = json!({ "$ref": format!("#/components/messages/{name}") });
+            (name, reference)
+        })
+        .collect();
+    let mut channel = json!({ "address": topic.base_name(), "messages": messages });
+    if !topic.is_logbooks() {
+        let configuration = match topic.keeping() {
+            Keeping::ForEver => {
+                json!({ "cleanup.policy": ["delete"], "retention.ms": -1, "retention.bytes": -1 })
+            }
+            Keeping::For(time) => {
+                let retention = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                json!({ "cleanup.policy": ["delete"], "retention.ms": retention, "retention.bytes": -1 })
+            }
+            // The binding has no member for the compaction's lag.
+            Keeping::Newest { .. } => json!({ "cleanup.policy": ["compact"] }),
+        };
+        channel["bindings"] = json!({ "kafka": { "topicConfiguration": configuration } });
+    }
+    channel
+}
+
+fn headers() -> Value {
+    let text = |what: &str| json!({ "type": "string", "description": what });
+    json!({
+        "type": "object",
+        "description": "CloudEvents 1.0, Kafka binding, binary mode",
+        "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time"],
+        "properties": {
+            "ce_specversion": { "const": "1.0" },
+            "ce_id": text("what the event is about; a repeat has the same"),
+            "ce_type": { "enum": Kind::ALL.map(Kind::as_str) },
+            "ce_source": text("who says it"),
+            "ce_time": { "type": "string", "format": "date-time", "description": "when it happened" },
+            "ce_dataschema": text("urn:lightrail:<type>:<version>"),
+            "content-type": { "const": "application/json" },
+            "traceparent": text("W3C trace context"),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;
