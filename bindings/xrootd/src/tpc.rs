@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::call::Pending;
+use crate::canonical;
 use crate::credentials::Login;
 use crate::error::{Error, code};
 use crate::file::{File, Manner, OpenFlags, Opening};
@@ -154,6 +155,8 @@ pub async fn open(spec: &Spec, key: &Key, limits: &Limits) -> Result<Copying, Er
     let destination_server = destination
         .last_server()
         .ok_or_else(|| Error::invalid(&what, "the destination is not at a server"))?;
+    // A redirector may send us to an address; the source's server shall hear a name.
+    let destination_server = canonical::named(destination_server).await;
 
     let mut source = spec
         .source
