@@ -114,16 +114,18 @@ pub(super) async fn copy_watched(
         }
     };
     stop.cancel();
-    // Whatever it says now: it was stopped for the fault found here.
-    let _ = timeout(patience.cancel, &mut copy).await;
+    // Whatever the copy says now: it was stopped for the fault found here.
+    let stopped = timeout(patience.cancel, &mut copy);
     if fault.is_cancelled() || fault.endpoint.is_some() {
+        let _ = stopped.await;
         return Err(fault);
     }
-    Err(blame(engine, &order, fault).await)
+    let (_, fault) = tokio::join!(stopped, blame(engine, &order, fault));
+    Err(fault)
 }
 
-/// Who is to blame for a copy that does not move: a server that is silent, else the destination's, since another one can be
-/// tried there.
+/// Who is to blame for a copy that does not move: a server that is silent, else the destination's, since another one can
+/// be tried there.
 async fn blame(engine: &dyn Engine, order: &CopyOrder<'_>, fault: Fault) -> Fault {
     let limit = order.patience.cancel;
     let (source, destination) = tokio::join!(

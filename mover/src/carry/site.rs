@@ -89,7 +89,8 @@ pub struct Patience {
     pub checksum: Duration,
     /// Bytes per second of the slowest disk that still counts as working. 20 MB/s.
     pub slow_rate: u64,
-    /// For a copy to end once it was told to, and for clearing up behind it. 3 s.
+    /// For a copy to end once it was told to, and for clearing up behind it. 2 s: with `stall` it must stay
+    /// below the 15 s in which a lost server is to be noticed.
     pub cancel: Duration,
 }
 
@@ -107,7 +108,7 @@ impl Default for Patience {
             close: Duration::from_secs(60),
             checksum: Duration::from_secs(60),
             slow_rate: 20_000_000,
-            cancel: Duration::from_secs(3),
+            cancel: Duration::from_secs(2),
         }
     }
 }

@@ -7,7 +7,7 @@ use adler2::adler32_slice;
 use lightrail_compose::{Cluster, ClusterOptions, xrootd};
 use lightrail_mover::carry::native::Native;
 use lightrail_mover::carry::xrdcp::Xrdcp;
-use lightrail_mover::carry::{Carried, Engine, Job, Patience, Report, Step, Verified, carry};
+use lightrail_mover::carry::{Carried, Engine, Job, Patience, Place, Report, Step, Verified, carry};
 use lightrail_mover::clock::SystemClock;
 use lightrail_mover::fault::{Fault, FaultClass, Side};
 use lightrail_topics::{AttemptId, Checksum, ChecksumKind, Lfn};
@@ -110,7 +110,10 @@ async fn files_travel_between_real_clusters() {
         let again = run(&native, &Job { attempt: AttemptId { start: 0x5eed, n: 2 }, ..job }).await.unwrap();
         assert!(again.already_there && again.bytes_moved == 0, "{again:?}");
     }
-    assert!(servers.iter().all(|server| (0..2).any(|n| clusters.nersc.server(n).address() == server)), "{servers:?}");
+    assert!(
+        servers.iter().all(|server| (0..2).any(|n| clusters.nersc.server(n).address() == server)),
+        "{servers:?}"
+    );
     assert_eq!(names(&clusters).len(), 5, "no temporary file is left: {:?}", names(&clusters));
 
     let old = lfn("mfxlv9518-r0002-s00-c00.xtc2");
@@ -136,7 +139,11 @@ async fn files_travel_between_real_clusters() {
     let path = clusters.slac.write(0, secret.as_str(), &bytes(5000)).unwrap();
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     let fault = run(&native, &job(&clusters, &secret, 1)).await.unwrap_err();
-    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Credential, "permission-denied"), "{fault:?}");
+    assert_eq!(
+        (fault.class, fault.code.as_str()),
+        (FaultClass::Credential, "permission-denied"),
+        "{fault:?}"
+    );
     assert_eq!(fault.side, Side::Source, "{fault:?}");
 
     let by_tool = lfn("mfxlv9518-r0006-s00-c00.xtc2");
@@ -197,7 +204,14 @@ async fn a_lost_server_is_noticed_in_time_and_the_file_goes_another_way() {
     assert_eq!(fault.side, Side::Source, "{fault:?}");
     assert!(begun.elapsed() < NOTICED, "{:?}: {fault}", begun.elapsed());
     clusters.slac.server(0).restart().await.unwrap();
-    clusters.slac.ready(Duration::from_secs(60)).await.unwrap();
+    // The client does not try an unreachable server again for two seconds.
+    let back = async || {
+        let site = clusters.from();
+        native.ping(Place { site, server: Some(clusters.slac.server(0).address()) }).await.ok()
+    };
+    lightrail_compose::wait::until("the source to answer again", Duration::from_secs(30), back)
+        .await
+        .unwrap();
 
     let (done, took) = run_and(&native, &job(&clusters, &big, 5), |now| {
         stopped = now.destination_server.clone().unwrap();
@@ -206,7 +220,11 @@ async fn a_lost_server_is_noticed_in_time_and_the_file_goes_another_way() {
     .await;
     let fault = done.unwrap_err();
     println!("killed destination: {fault} after {took:?}");
-    assert_eq!((fault.class, fault.endpoint.as_deref()), (FaultClass::Transient, Some(stopped.as_str())), "{fault:?}");
+    assert_eq!(
+        (fault.class, fault.endpoint.as_deref()),
+        (FaultClass::Transient, Some(stopped.as_str())),
+        "{fault:?}"
+    );
     assert!(took < NOTICED, "{took:?}");
     let begun = Instant::now();
     let carried = run(&native, &job(&clusters, &big, 6)).await.unwrap();
@@ -250,6 +268,9 @@ async fn a_checksum_may_take_longer_than_a_silence() {
     let begun = Instant::now();
     let carried = run(&Native::default(), &job(&clusters, &slow, 1)).await.unwrap();
     println!("slow sums: {:?}", begun.elapsed());
-    assert_eq!(carried.checksum, Some(Checksum::from_u32(ChecksumKind::Adler32, adler32_slice(&bytes(1000)))));
+    assert_eq!(
+        carried.checksum,
+        Some(Checksum::from_u32(ChecksumKind::Adler32, adler32_slice(&bytes(1000))))
+    );
     assert!(begun.elapsed() > Duration::from_secs(18), "the sum was not slow: nothing was tested");
 }
