@@ -21,15 +21,39 @@ enum Standing {
 }
 
 impl Ledger {
-    /// Says what is to be said of the run now at each of its sites.
-    pub(super) fn announce(&mut self, key: &RunKey, now: Millis, step: &mut Step) {
-        let sites: Vec<SiteName> = self
-            .runs
-            .get(key)
-            .map_or(Vec::new(), |run| run.row.sites.iter().map(|s| s.site.clone()).collect());
+    /// Says what is to be said of the run now at each of its sites. Whether some of its files are still awaited.
+    pub(super) fn announce(&mut self, key: &RunKey, now: Millis, step: &mut Step) -> bool {
+        let overdue = self.experiment_rules(&key.experiment).overdue;
+        let Some(run) = self.runs.get(key) else { return false };
+        let in_time = run.row.closed.is_none_or(|(_, at)| now.since(at) < overdue);
+        let witness = self.find_awaited(key);
+        let awaited = witness.is_some();
+        if let Some(run) = self.runs.get_mut(key) {
+            run.awaited = witness;
+        }
+        let Some(run) = self.runs.get(key) else { return false };
+        let sites: Vec<SiteName> = run.row.sites.iter().map(|site| site.site.clone()).collect();
+        if awaited && in_time && sites.len() == 1 {
+            return true;
+        }
         for site in sites {
             self.announce_at(key, &site, now, step);
         }
+        awaited
+    }
+
+    /// A file that the run waits for, the one that was found last time if it still is one. Looks at each file once
+    /// while a run's files come in, not at all of them each time.
+    fn find_awaited(&self, key: &RunKey) -> Option<Lfn> {
+        let run = self.runs.get(key)?;
+        let said = run.row.sites.iter().all(|site| site.available);
+        let waits = |lfn: &Lfn, file: &FileRow| {
+            let open = file.sites.iter().any(|transfer| !super::transfer::is_terminal(&transfer.state));
+            open && (said || !self.is_not_waited(key, lfn))
+        };
+        let from = run.awaited.as_ref();
+        let after = from.into_iter().flat_map(|lfn| run.files.range(lfn.clone()..));
+        after.chain(&run.files).find(|(lfn, file)| waits(lfn, file)).map(|(lfn, _)| lfn.clone())
     }
 
     fn announce_at(&mut self, key: &RunKey, site: &SiteName, now: Millis, step: &mut Step) {

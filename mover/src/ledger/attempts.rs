@@ -259,8 +259,9 @@ impl Ledger {
                 run.row.listed = true;
                 touched = true;
             }
-            // Overdue runs are looked at by `announce`.
-            touched |= now.since(at) >= overdue;
+            // What is overdue is said by `announce`, once; what changes after that is touched by what changes it.
+            let unsaid = run.row.sites.iter().any(|site| !site.available && site.incomplete == 0);
+            touched |= unsaid && now.since(at) >= overdue;
         }
         let ask = if closed.is_some() {
             !self.runs.get(key).is_some_and(|run| run.row.listed)

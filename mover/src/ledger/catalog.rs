@@ -278,7 +278,7 @@ impl Ledger {
 
     /// In a stream, the registration of chunk n+1 says that chunk n is complete.
     fn next_chunk_completes(&mut self, key: &RunKey, lfn: &Lfn, now: Millis, step: &mut Step) {
-        let (Some(stream), Some(chunk)) = (lfn.stream(), lfn.chunk()) else { return };
+        let (Some(stream), Some(chunk @ 1..)) = (lfn.stream(), lfn.chunk()) else { return };
         let Some(run) = self.runs.get(key) else { return };
         let earlier: Vec<Lfn> = run
             .files

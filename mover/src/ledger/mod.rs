@@ -102,6 +102,8 @@ pub enum Effect {
 struct Run {
     row: RunRow,
     files: BTreeMap<Lfn, FileRow>,
+    /// A file that the run waited for when it was last looked: as long as it is awaited, so is the run.
+    awaited: Option<Lfn>,
 }
 
 /// The mover's knowledge. One owner; everything in it is in the journal or follows from what is.
@@ -274,10 +276,10 @@ impl Ledger {
         let mut runs = std::mem::take(&mut step.touched_runs);
         runs.extend(step.touched_files.iter().map(|(key, _)| key.clone()));
         for key in &runs {
-            self.announce(key, now, &mut step);
+            let awaited = self.announce(key, now, &mut step);
             if let Some(run) = self.runs.get(key) {
                 step.writes.push(Write::Put(Row::Run(key.clone(), run.row.clone())));
-                if is_settled(run) {
+                if !awaited && is_settled(run) {
                     self.restless.remove(key);
                 } else {
                     self.restless.insert(key.clone());

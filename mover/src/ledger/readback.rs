@@ -5,7 +5,7 @@
 use lightrail_topics::events::{
     FileAvailable, FileGone, RunEvent, RunManifest, TransferEvent, TransferState, Wish, WishKey,
 };
-use lightrail_topics::{FileAtSite, Generation, Lfn, Millis, RunKey, SiteName};
+use lightrail_topics::{Generation, Lfn, Millis, RunKey, SiteName};
 
 use super::rows::{Done, FileRow, Row, RunSiteRow, Said, State, Transfer};
 use super::said::News;
@@ -223,15 +223,5 @@ impl Ledger {
             }
             self.reindex(key, lfn, site);
         }
-    }
-
-    /// Whether a file of this generation, or a later one, was announced at the site.
-    pub fn is_announced(&self, at: &FileAtSite, generation: Generation) -> bool {
-        let Some(key) = self.run_of(&at.lfn) else { return false };
-        self.transfer(&key, &at.lfn, &at.site).is_some_and(|transfer| {
-            transfer.generation > generation
-                || (transfer.generation == generation
-                    && matches!(transfer.state, State::Done(_) | State::Gone))
-        })
     }
 }
