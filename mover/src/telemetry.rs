@@ -1,5 +1,6 @@
 //! Logs to standard error and metrics in memory, started once per process. Renders nothing and decides nothing.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -16,7 +17,10 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
         Ok(filter) => filter,
         Err(_) => EnvFilter::try_new(&log.filter)?,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let started = match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -98,6 +98,9 @@ impl Remote {
             Some(token) => request.bearer_auth(token.expose()),
             None => request,
         };
+        if self.token.is_none() {
+            eprintln!("no token is known: say --token-file, or --config of a mover that has http.token_file");
+        }
         self.read(request).await
     }
 

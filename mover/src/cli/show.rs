@@ -22,8 +22,8 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Prints runs and transfers once.
 pub(super) async fn status(remote: &Remote, experiment: Option<Experiment>) -> Result<(), Failure> {
-    let runs = runs(remote, experiment).await?;
     println!("{}", readiness(&remote.ready().await?));
+    let runs = runs(remote, experiment).await?;
     println!("{}", run_table(&runs));
     let transfers = remote.transfers(&TransferFilter::default()).await?;
     let of_runs: Vec<&TransferView> =

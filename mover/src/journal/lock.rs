@@ -60,6 +60,27 @@ fn by(holder: Option<&Holder>) -> String {
 /// The file's fixed length, so that a later, shorter note leaves nothing of an earlier one.
 const LENGTH: usize = 512;
 
+fn lock_file(folder: &Path) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+/// Locks the open file and says what stood in it.
+fn locked(folder: &Path, path: &Path, file: &mut File) -> Result<Option<Note>, LockError> {
+    let mut text = String::new();
+    // What is no note (a first start, a torn disk) says nothing.
+    let _ = Read::by_ref(file).take(LENGTH as u64).read_to_string(&mut text);
+    let found: Option<Note> = serde_json::from_str(text.trim_end_matches(['\0', ' ', '\n'])).ok();
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(found),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(LockError::Held { folder: folder.to_owned(), holder: found.map(|note| note.holder) })
+        }
+        Err(errno) => Err(LockError::File { path: path.to_owned(), source: errno.into() }),
+    }
+}
+
 /// The lock, held until it is dropped or the process ends.
 #[derive(Debug)]
 pub(super) struct Lock {
@@ -71,9 +92,7 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock of a folder and writes who has it now.
     pub(super) fn take(folder: &Path, holder: Holder) -> Result<Self, LockError> {
-        let mut name = folder.as_os_str().to_owned();
-        name.push(".lock");
-        let path = PathBuf::from(name);
+        let path = lock_file(folder);
         let failed = |source| LockError::File { path: path.clone(), source };
         let mut file = OpenOptions::new()
             .read(true)
@@ -82,23 +101,20 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
-        let mut text = String::new();
-        // What is no note (a first start, a torn disk) says nothing.
-        let _ = Read::by_ref(&mut file).take(LENGTH as u64).read_to_string(&mut text);
-        let found: Option<Note> = serde_json::from_str(text.trim_end_matches(['\0', ' ', '\n'])).ok();
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(LockError::Held {
-                    folder: folder.to_owned(),
-                    holder: found.map(|note| note.holder),
-                });
-            }
-            Err(errno) => return Err(failed(errno.into())),
-        }
+        let found = locked(folder, &path, &mut file)?;
         let lock = Self { file, path, note: Note { holder, flushed: found.and_then(|note| note.flushed) } };
         lock.write()?;
         Ok(lock)
+    }
+
+    /// Whether the lock could be taken now; leaves everything as it is.
+    pub(super) fn look(folder: &Path) -> Result<(), LockError> {
+        let path = lock_file(folder);
+        match File::open(&path) {
+            Ok(mut file) => locked(folder, &path, &mut file).map(drop),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(LockError::File { path, source }),
+        }
     }
 
     /// The journal that was last flushed here: its id and commits.

@@ -66,6 +66,14 @@ impl SledJournal {
         Ok((journal, opened))
     }
 
+    /// Whether nobody has the folder, without taking it: for a start that wants to know before it opens anything else.
+    ///
+    /// # Errors
+    /// [`LockError::Held`](super::LockError::Held) names who has it.
+    pub fn is_free(settings: &config::Journal) -> Result<(), super::LockError> {
+        Lock::look(&settings.folder)
+    }
+
     /// Bytes that the folder takes on disk.
     pub fn bytes_on_disk(&self) -> Result<u64, JournalError> {
         open::bytes_of(&self.folder).map_err(|source| JournalError::Folder {

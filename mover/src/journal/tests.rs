@@ -2,6 +2,7 @@
 //! process, growth.
 
 mod damage;
+mod full;
 mod growth;
 
 use std::collections::BTreeMap;
@@ -233,7 +234,12 @@ fn a_crash_in_memory_loses_the_newest_commits_only() {
 #[test]
 fn a_folder_is_one_processs_and_one_movers() {
     let folder = tempfile::tempdir().unwrap();
+    SledJournal::is_free(&settings(folder.path())).unwrap();
     let (journal, _) = open(folder.path());
+    assert!(matches!(
+        SledJournal::is_free(&settings(folder.path())),
+        Err(LockError::Held { holder: Some(_), .. })
+    ));
     let refused = SledJournal::open(&settings(folder.path()), &mover(), "there").unwrap_err().to_string();
     assert!(
         refused.ends_with(&format!("in use by mover lcls-to-nersc on here, process {}", std::process::id())),

@@ -80,4 +80,10 @@ fn a_million_transfers_do_not_fill_the_disk() {
         println!("{} rows, {content} bytes of content, {disk} on disk", journal.header().rows);
         assert!(disk <= (10 * content).max(256 << 20), "{disk} bytes on disk for {content}");
     }
+    let header = journal.header();
+    drop(journal);
+    let begun = std::time::Instant::now();
+    let (journal, opened) = open(folder.path());
+    println!("opened {} rows in {:?}", header.rows, begun.elapsed());
+    assert_eq!((opened, journal.header()), (Opened::Live, header));
 }
