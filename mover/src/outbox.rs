@@ -93,16 +93,52 @@ impl Publishing {
     }
 }
 
+/// What the publisher's loop asks of Kafka.
+pub trait Produce: Send + 'static {
+    /// Publishes all of the messages in one transaction.
+    fn publish(
+        &mut self,
+        messages: Vec<Message>,
+    ) -> impl Future<Output = Result<Vec<Placed>, PublishError>> + Send;
+
+    /// A new producer in place of one that is lost, fenced, and everything that is on our own topics after these positions.
+    fn replace(
+        &mut self,
+        confirmed: &BTreeMap<(String, i32), i64>,
+    ) -> impl Future<Output = Result<Vec<Record>, OutboxEnd>> + Send;
+}
+
+/// A producer on a real Kafka.
+#[derive(Debug)]
+pub struct OnKafka {
+    /// How producers are made.
+    pub publishing: Publishing,
+    /// The present one.
+    pub publisher: Publisher,
+}
+
+impl Produce for OnKafka {
+    async fn publish(&mut self, messages: Vec<Message>) -> Result<Vec<Placed>, PublishError> {
+        self.publisher.publish(messages).await
+    }
+
+    async fn replace(&mut self, confirmed: &BTreeMap<(String, i32), i64>) -> Result<Vec<Record>, OutboxEnd> {
+        let (publisher, records) = replaced(&self.publishing, confirmed).await?;
+        self.publisher = publisher;
+        Ok(records)
+    }
+}
+
 /// Publishes until the owner ends. `confirmed` is where reading back begins if this producer is lost.
 pub async fn publish(
-    publishing: Publishing,
-    mut publisher: Publisher,
+    mut producer: impl Produce,
     mut confirmed: BTreeMap<(String, i32), i64>,
     mut messages: mpsc::UnboundedReceiver<Vec<(u64, Message)>>,
     inputs: mpsc::Sender<Input>,
 ) -> OutboxEnd {
     let mut waiting: VecDeque<(u64, Message)> = VecDeque::new();
     let mut pause = Duration::from_millis(100);
+    let mut troubled = false;
     loop {
         if waiting.is_empty() {
             match messages.recv().await {
@@ -114,10 +150,13 @@ pub async fn publish(
             waiting.extend(more);
         }
         let batch: Vec<(u64, Message)> = waiting.iter().take(TRANSACTION).cloned().collect();
-        let outcome = publisher.publish(batch.iter().map(|(_, message)| message.clone()).collect()).await;
+        let outcome = producer.publish(batch.iter().map(|(_, message)| message.clone()).collect()).await;
         match outcome {
             Ok(placed) => {
                 pause = Duration::from_millis(100);
+                if std::mem::take(&mut troubled) {
+                    let _ = inputs.send(Input::Kafka(Ok(()))).await;
+                }
                 waiting.drain(..batch.len());
                 advance(&mut confirmed, &placed);
                 let places = batch.iter().map(|(place, _)| *place).collect();
@@ -127,6 +166,9 @@ pub async fn publish(
             }
             Err(PublishError::Retriable(error)) => {
                 tracing::warn!(%error, waiting = waiting.len(), "kafka does not take messages; they wait");
+                troubled = true;
+                let _ =
+                    inputs.send(Input::Kafka(Err(format!("Kafka does not take messages: {error}")))).await;
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
@@ -141,28 +183,27 @@ pub async fn publish(
             }
             Err(error @ (PublishError::Fenced(_) | PublishError::Fatal(_))) => {
                 tracing::warn!(%error, "producer lost; looking who has our name");
-                match replace(&publishing, &confirmed, &mut waiting, &inputs).await {
-                    Ok((fresh, seen)) => {
-                        publisher = fresh;
-                        confirmed = seen;
-                    }
+                let records = match producer.replace(&confirmed).await {
+                    Ok(records) => records,
                     Err(end) => return end,
+                };
+                confirmed = ends(&confirmed, &records);
+                let there = struck_out(&mut waiting, &records);
+                if report(&inputs, there, &confirmed).await.is_err() {
+                    return OutboxEnd::Stopped;
                 }
             }
         }
     }
 }
 
-/// A new producer in place of one that is lost: unless a living rival has our name, fence, read back, and strike out what
-/// is there.
-async fn replace(
+/// A new producer in place of one that is lost, unless a living rival has our name, and what is there now.
+async fn replaced(
     publishing: &Publishing,
     confirmed: &BTreeMap<(String, i32), i64>,
-    waiting: &mut VecDeque<(u64, Message)>,
-    inputs: &mpsc::Sender<Input>,
-) -> Result<(Publisher, BTreeMap<(String, i32), i64>), OutboxEnd> {
+) -> Result<(Publisher, Vec<Record>), OutboxEnd> {
     let admin = Admin::new(&publishing.connection, Duration::from_secs(5));
-    let records = loop {
+    loop {
         match rival(&admin, &publishing.identity).await {
             Ok(Some(who)) => return Err(OutboxEnd::Rival(who)),
             Ok(None) => {}
@@ -174,18 +215,11 @@ async fn replace(
         }
         let publisher = publishing.fenced_publisher().await.map_err(OutboxEnd::Failed)?;
         match publishing.read_back(confirmed, Duration::from_secs(90)).await {
-            Ok(records) => break (publisher, records),
+            Ok(records) => return Ok((publisher, records)),
             Err(error) => tracing::warn!(%error, "cannot read our own topics back yet"),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-    };
-    let (publisher, records) = records;
-    let seen = ends(confirmed, &records);
-    let there = struck_out(waiting, &records);
-    if report(inputs, there, &seen).await.is_err() {
-        return Err(OutboxEnd::Stopped);
     }
-    Ok((publisher, seen))
 }
 
 /// Takes the messages out that are there already, by their `ce_id`, and names their places.

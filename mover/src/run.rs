@@ -6,7 +6,8 @@
 mod begin;
 mod doers;
 mod session;
-mod sweep;
+pub(crate) mod sweep;
+pub(crate) mod take_back;
 
 use std::path::PathBuf;
 use std::sync::Arc;

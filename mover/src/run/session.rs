@@ -1,30 +1,31 @@
 //! One session: from an open journal to the owner's end. Waits for Kafka, looks for a rival, joins, fences, reads its
 //! own topics back, and only then lets anything start.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lightrail_topics::events::{FileEvent, RunEvent, Start};
+use lightrail_topics::events::Start;
 use lightrail_topics::kafka::{
     Admin, Connection, GroupReader, GroupSettings, KafkaError, KafkaEvent, PublishError, Publisher, Timeouts,
     read_to_end,
 };
-use lightrail_topics::{Event, Lfn, Message, Millis, Record, SiteName, Topic, Topics, decode, message};
+use lightrail_topics::{Event, Lfn, Message, Millis, SiteName, Topic, Topics, decode, message};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::doers::{Doers, chain, learn_servers};
 use super::sweep::Sweep;
+use super::take_back::{ReadBack, load, take_back};
 use super::{Life, Phase, RunError, begin};
 use crate::clock::Clock;
 use crate::config::StartFrom;
 use crate::intake::kafka::{IntakeEnd, feed};
-use crate::journal::{Journal, Opened, RowKind, SledJournal};
-use crate::ledger::rows::{PartitionKey, Row, RowKey, Write};
-use crate::ledger::{Ledger, Step, transfer};
+use crate::journal::{Journal, Opened, SledJournal};
+use crate::ledger::rows::PartitionKey;
+use crate::ledger::{Ledger, transfer};
 use crate::logbook::LogbookClient;
-use crate::outbox::{OutboxEnd, Publishing, READ_BACK, ends, publish, struck_out};
+use crate::outbox::{OnKafka, OutboxEnd, Publishing, READ_BACK, ends, publish};
 use crate::owner::{self, Input, Parts};
 use crate::rival::{Identity, rival};
 
@@ -125,13 +126,12 @@ impl Ground<'_> {
                 publishing.read_back(&confirmed, Duration::from_secs(90)).await
             })
             .await;
-        let mut ledger = Ledger::new(begin::rules(&self.life.config, &self.identity));
-        for kind in RowKind::ALL {
-            journal.scan(kind, &mut |row| ledger.load(row))?;
-        }
-        ledger.index();
+        let mut ledger = load(begin::rules(&self.life.config, &self.identity), &*journal)?;
         let rebuilding = matches!(opened, Opened::Fresh { .. });
-        let unsent = self.take_back(&mut ledger, &mut *journal, &records, &confirmed, start.from)?;
+        let since = self.life.options.rebuild.is_some().then_some(start.from);
+        let back = ReadBack { topics: &self.topics, records: &records, confirmed: &confirmed, since };
+        let is_site = |site: &SiteName| self.life.config.sites.contains_key(site);
+        let unsent = take_back(&mut ledger, &mut *journal, back, is_site, self.now())?;
         tracing::info!(records = records.len(), unsent = unsent.len(), rebuilding, "own topics read back");
         let confirmed = ends(&confirmed, &records);
         self.operate(ledger, journal, unsent, confirmed, (group, events, positions), (publishing, publisher))
@@ -317,82 +317,6 @@ impl Ground<'_> {
             .collect()
     }
 
-    /// Takes every announcement that was read back into ledger and journal; gives the outbox rows that are still to be
-    /// published.
-    fn take_back(
-        &self,
-        ledger: &mut Ledger,
-        journal: &mut dyn Journal,
-        records: &[Record],
-        confirmed: &BTreeMap<(String, i32), i64>,
-        from: Millis,
-    ) -> Result<Vec<(u64, Message)>, RunError> {
-        let now = self.now();
-        let ours: HashSet<&SiteName> = self.life.config.sites.keys().collect();
-        ledger.begin_reading_back();
-        let mut writes = Vec::new();
-        // Wishes last: they are about what the other topics tell.
-        let (wishes, others): (Vec<&Record>, Vec<&Record>) =
-            records.iter().partition(|record| self.topics.topic(&record.topic) == Some(Topic::Requests));
-        for record in others.into_iter().chain(wishes) {
-            if record.ce_time().is_some_and(|at| at < from && self.life.options.rebuild.is_some()) {
-                continue;
-            }
-            let run = match decode(&self.topics, record) {
-                Ok(Event::File(FileEvent::Available(event))) => Some(event.run),
-                Ok(Event::File(FileEvent::Gone(event))) => Some(event.run),
-                Ok(Event::Transfer(event)) => Some(event.run),
-                Ok(Event::Run(RunEvent::Available(event))) => Some(event.run),
-                Ok(Event::Run(RunEvent::Corrected(event))) => Some(event.manifest.run),
-                Ok(Event::Run(RunEvent::Incomplete(event))) => Some(event.run),
-                _ => None,
-            };
-            if let Some(run) = run.filter(|run| !ledger.holds(run)) {
-                if let Some((row, files)) = journal.run(&run)? {
-                    ledger.adopt(run, row, files);
-                }
-            }
-            let step = match decode(&self.topics, record) {
-                Ok(Event::File(FileEvent::Available(event))) if ours.contains(&event.site) => {
-                    ledger.read_available(&event, now)
-                }
-                Ok(Event::File(FileEvent::Gone(event))) if ours.contains(&event.site) => {
-                    ledger.read_gone(&event, now)
-                }
-                Ok(Event::Run(event)) => ledger.read_run(&event, now),
-                Ok(Event::Transfer(event)) if ours.contains(&event.site) => ledger.read_transfer(&event, now),
-                Ok(Event::Wish(key, wish)) => ledger.read_wish(&key, wish.as_ref(), now),
-                _ => Step::default(),
-            };
-            writes.extend(step.writes);
-            if writes.len() > 5000 {
-                journal.commit(&std::mem::take(&mut writes))?;
-            }
-        }
-        let mut waiting: VecDeque<(u64, Message)> = VecDeque::new();
-        journal.scan(RowKind::Outbox, &mut |row| {
-            if let Row::Outbox(place, message) = row {
-                waiting.push_back((place, message));
-            }
-        })?;
-        for place in struck_out(&mut waiting, records) {
-            writes.push(Write::Remove(RowKey::Outbox(place)));
-        }
-        let step = ledger.end_reading_back(now);
-        for write in &step.writes {
-            if let Write::Put(Row::Outbox(place, message)) = write {
-                waiting.push_back((*place, message.clone()));
-            }
-        }
-        writes.extend(step.writes);
-        for ((topic, partition), next) in ends(confirmed, records) {
-            writes.push(Write::Put(Row::Position(PartitionKey { topic, partition }, next)));
-        }
-        journal.commit(&writes)?;
-        journal.flush()?;
-        Ok(waiting.into())
-    }
-
     /// Everybody works until one of them ends.
     async fn operate(
         &self,
@@ -459,7 +383,7 @@ impl Ground<'_> {
         });
 
         let mut publishing =
-            tokio::spawn(publish(publishing, publisher, confirmed, messages, inputs.clone()));
+            tokio::spawn(publish(OnKafka { publishing, publisher }, confirmed, messages, inputs.clone()));
         let mut feeding = tokio::spawn(feed(events, inputs.clone()));
         let parts = Parts {
             ledger,

@@ -13,19 +13,19 @@ use crate::owner::Input;
 
 /// What a sweep needs.
 #[derive(Debug)]
-pub(super) struct Sweep {
-    pub(super) every: Duration,
-    pub(super) sites: BTreeMap<SiteName, Site>,
-    pub(super) engines: HashMap<SiteName, Arc<dyn Engine>>,
-    pub(super) patience: Patience,
-    pub(super) mover: MoverName,
-    pub(super) inputs: mpsc::Sender<Input>,
+pub(crate) struct Sweep {
+    pub(crate) every: Duration,
+    pub(crate) sites: BTreeMap<SiteName, Site>,
+    pub(crate) engines: HashMap<SiteName, Arc<dyn Engine>>,
+    pub(crate) patience: Patience,
+    pub(crate) mover: MoverName,
+    pub(crate) inputs: mpsc::Sender<Input>,
 }
 
 impl Sweep {
     /// Sweeps until the owner ends; the first time soon after the start, for what a journal was rebuilt from is believed
     /// only after a look.
-    pub(super) async fn work(self) {
+    pub(crate) async fn work(self) {
         let mut wait = Duration::from_secs(2).min(self.every);
         loop {
             tokio::time::sleep(wait).await;
@@ -89,7 +89,7 @@ impl Sweep {
     }
 
     /// Clears what killed predecessors left in the folders of transfers that are still to be made.
-    pub(super) async fn clear_leftovers(&self, folders: HashSet<(SiteName, lightrail_topics::Lfn)>) {
+    pub(crate) async fn clear_leftovers(&self, folders: HashSet<(SiteName, lightrail_topics::Lfn)>) {
         for (site, lfn) in folders {
             let (Some(site), Some(engine)) = (self.sites.get(&site), self.engines.get(&site)) else {
                 continue;
