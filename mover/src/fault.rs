@@ -1,4 +1,4 @@
-//! Why an attempt failed, by what follows from it: the seven classes and the table that puts XRootD's codes into them.
+//! Why an attempt failed, by what follows from it: the seven classes and the table that puts `XRootD`'s codes into them.
 //! Pure: it reads codes and texts, never calls anything and never decides when to try again.
 
 use std::fmt;
@@ -85,7 +85,7 @@ pub struct Fault {
     pub side: Side,
     /// The server that is to be blamed, as `host:port`, where one is.
     pub endpoint: Option<String>,
-    /// XRootD's error number, where a server gave one.
+    /// `XRootD`'s error number, where a server gave one.
     pub kxr: Option<u32>,
 }
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use lightrail_topics::logbook::{FileDoc, file_doc, run_doc};
-use lightrail_topics::{FileAtSite, RunKey};
+use lightrail_topics::logbook::{FileDoc, RunDoc, file_doc, run_doc};
+use lightrail_topics::{Experiment, FileAtSite, RunKey};
 use serde_json::Value;
 
 use crate::ledger::RunAnswer;
@@ -86,6 +86,15 @@ impl LogbookClient {
             })
             .collect();
         Ok(RunAnswer { run, files })
+    }
+
+    /// All runs of an experiment that the logbook knows.
+    pub async fn runs(&self, experiment: &Experiment) -> Result<Vec<RunDoc>, LogbookFault> {
+        let url = format!("{}/lgbk/{experiment}/ws/runs?includeParams=false", self.base);
+        let value = self.ask(&url).await?;
+        let odd = || LogbookFault::Odd { url: url.clone(), text: "no list of runs".to_owned() };
+        let runs = value.as_array().ok_or_else(odd)?;
+        Ok(runs.iter().filter_map(Value::as_object).filter_map(|run| run_doc(experiment, run).ok()).collect())
     }
 
     /// Tells the logbook that a file is at a site.

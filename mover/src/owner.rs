@@ -18,13 +18,13 @@ use lightrail_topics::{
     TransferId,
 };
 use lightrail_topics::{decode, message};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::carry::backoff::BackoffPolicy;
 use crate::carry::{Carried, Engine, Patience};
 use crate::clock::Clock;
 use crate::fault::Fault;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Compacted, Journal, JournalError};
 use crate::ledger::rows::{PartitionKey, Row, RowKey, Write};
 use crate::ledger::{Effect, Ledger, RunAnswer, Step};
 use crate::outbox::Published;
@@ -44,6 +44,8 @@ pub enum Input {
     Published(Published),
     /// The logbook has answered.
     Answer(RunKey, RunAnswer),
+    /// The logbook does not know the run, or does not answer.
+    NoAnswer(RunKey, String),
     /// A source was looked at: size in bytes, modification time in seconds since 1970.
     Source(RunKey, Lfn, u64, i64),
     /// A verified file was seen to be missing.
@@ -104,6 +106,8 @@ pub struct Parts {
     pub outbox: mpsc::UnboundedSender<Vec<(u64, Message)>>,
     /// Things to be done by others.
     pub effects: mpsc::UnboundedSender<Effect>,
+    /// Whether records are to be taken in.
+    pub taking: watch::Sender<bool>,
     /// Offsets whose records are flushed.
     pub offsets: mpsc::UnboundedSender<(PartitionKey, i64)>,
 }
@@ -119,6 +123,11 @@ pub(crate) struct Owner {
     running: HashMap<FileAtSite, Running>,
     /// Messages that the journal holds and the outbox has not confirmed.
     waiting: BTreeSet<u64>,
+    /// Questions that wait for the logbook to tell of their run.
+    asked: HashMap<RunKey, Vec<Question>>,
+    /// Whether records are taken in: not while the journal's disk is nearly full.
+    taking: bool,
+    next_care: Millis,
     draining: bool,
     stopping: bool,
     kafka: Result<(), String>,
@@ -140,6 +149,9 @@ struct Batch {
 const BATCH: usize = 512;
 /// How often time alone is looked at, when no delay is due sooner.
 const TICK: Duration = Duration::from_millis(500);
+
+/// How often settled runs are dropped from memory and the journal's size is looked at.
+const CARE: Duration = Duration::from_secs(60);
 
 /// Runs until it is drained or the journal fails. `inputs` holds a sender of its own channel, for its attempts.
 pub async fn own(
@@ -176,6 +188,15 @@ pub async fn own(
             let step = owner.parts.ledger.tick(now);
             owner.keep(step);
             next_tick = now.plus(TICK);
+            owner.watch_room();
+            owner.show();
+        }
+        if now >= owner.next_care {
+            owner.next_care = now.plus(CARE);
+            if let Err(error) = owner.care(now) {
+                owner.call_all_back().await;
+                return (End::Journal(error), owner.parts.journal);
+            }
         }
         owner.plan();
         if let Err(error) = owner.carry_out() {
@@ -202,6 +223,9 @@ impl Owner {
             start,
             running: HashMap::new(),
             waiting,
+            asked: HashMap::new(),
+            taking: true,
+            next_care: Millis::default(),
             draining: false,
             stopping: false,
             kafka: Ok(()),
@@ -224,6 +248,14 @@ impl Owner {
                 self.fetch(&run);
                 let step = self.parts.ledger.logbook_answer(&run, &answer, now);
                 self.keep(step);
+                for question in self.asked.remove(&run).into_iter().flatten() {
+                    self.question(question, now);
+                }
+            }
+            Input::NoAnswer(run, why) => {
+                for question in self.asked.remove(&run).into_iter().flatten() {
+                    self.refuse(question, &run, &why);
+                }
             }
             Input::Source(run, lfn, size, mtime) => {
                 self.fetch(&run);
@@ -248,7 +280,9 @@ impl Owner {
             }
             Input::Question(question) => self.question(question, now),
             Input::Sweep(reply) => {
-                let since = Millis(now.0.saturating_sub(self.parts.sites.mend_for_ms()));
+                let since = self.mended_since(now);
+                // The logbook may have told of a file and been heard by nobody.
+                self.batch.effects.extend(self.parts.ledger.to_compare(since));
                 let _ = reply.send(self.parts.ledger.verified(since));
             }
             Input::Kafka(state) => self.kafka = state,
@@ -337,6 +371,53 @@ impl Owner {
         }
         self.batch.writes.extend(step.writes);
         self.batch.effects.extend(step.effects);
+    }
+
+    /// Stops taking records before the journal's disk is full, and takes them again when there is room.
+    fn watch_room(&mut self) {
+        let room = self.parts.journal.room();
+        let enough = room.as_ref().is_ok_and(|room| room.is_enough());
+        if enough != self.taking {
+            self.taking = enough;
+            self.parts.taking.send_replace(enough);
+            match room {
+                Ok(room) if enough => {
+                    tracing::info!(%room, "the journal's disk has room again; intake goes on")
+                }
+                Ok(room) => tracing::error!(%room, "the journal's disk is nearly full; intake is stopped"),
+                Err(error) => {
+                    tracing::error!(%error, "the journal's disk cannot be looked at; intake is stopped")
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)] // counts of things in memory
+    fn show(&self) {
+        metrics::gauge!(crate::metric::QUEUED).set(self.parts.ledger.ready() as f64);
+        metrics::gauge!(crate::metric::UNDER_WAY).set(self.running.len() as f64);
+        metrics::gauge!(crate::metric::OUTBOX).set(self.waiting.len() as f64);
+        metrics::gauge!(crate::metric::BREAKERS_OPEN).set(self.parts.sites.troubled().len() as f64);
+        let ready = self.kafka.is_ok() && self.taking && !self.draining;
+        metrics::gauge!(crate::metric::READY).set(f64::from(u8::from(ready)));
+    }
+
+    /// Settled runs that nobody mends any more leave memory; in a quiet moment the journal is made small again.
+    fn care(&mut self, now: Millis) -> Result<(), JournalError> {
+        let evicted = self.parts.ledger.evict(self.mended_since(now));
+        if evicted > 0 {
+            tracing::info!(runs = evicted, "settled runs left memory");
+        }
+        if self.running.is_empty() && self.parts.ledger.ready() == 0 {
+            if let Compacted::Done { before, after } = self.parts.journal.compact_if_needed()? {
+                tracing::info!(before, after, "journal written anew");
+            }
+        }
+        Ok(())
+    }
+
+    fn mended_since(&self, now: Millis) -> Millis {
+        Millis(now.0.saturating_sub(self.parts.sites.mend_for_ms()))
     }
 
     /// Chooses what can start now.

@@ -139,8 +139,23 @@ async fn live(life: &Life) -> Result<(), RunError> {
     if life.options.rebuild.is_some() {
         move_aside(life, "rebuild")?;
     }
+    let mut began = false;
     loop {
-        let (journal, opened) = SledJournal::open(&life.config.journal, &life.config.mover, &host)?;
+        let (journal, opened) = match SledJournal::open(&life.config.journal, &life.config.mover, &host) {
+            Ok(opened) => opened,
+            // A full or failing disk: whoever looks after it is told, and it is tried again.
+            Err(error)
+                if began && matches!(error, JournalError::Disk { .. } | JournalError::Folder { .. }) =>
+            {
+                life.phase(format!("cannot open its journal again: {}", doers::chain(&error)));
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(1)) => continue,
+                    () = life.shutdown.drain.cancelled() => return Ok(()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        began = true;
         say(&opened);
         match session::session(life, journal, opened).await? {
             session::End::Stopped => return Ok(()),

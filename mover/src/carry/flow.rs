@@ -289,14 +289,10 @@ impl Flow<'_> {
             || self.step(Step::Confirming),
         )
         .await?;
-        let server = match published.elsewhere {
-            Some(server) => {
-                self.clear(prepared.destination_server.as_deref()).await;
-                server
-            }
-            None => prepared.destination_server.clone(),
-        };
-        Ok((self.carried(prepared, server, checksum, copied, total), published.set_aside))
+        if published.by_another {
+            self.clear(prepared.destination_server.as_deref()).await;
+        }
+        Ok((self.carried(prepared, published.server, checksum, copied, total), published.set_aside))
     }
 
     /// The copy is the source's, the source did not change, and the file's mode is set.

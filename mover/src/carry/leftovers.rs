@@ -2,6 +2,7 @@
 //! mover; whatever else lies in the folder is never touched.
 
 use std::collections::HashSet;
+use std::hash::BuildHasher;
 
 use lightrail_topics::MoverName;
 
@@ -24,31 +25,31 @@ pub struct Swept {
 
 /// Sweeps one folder of a site, on each of its servers. `running` are this mover's attempts that are under way now. A fault only
 /// if the site's servers cannot be learnt.
-pub async fn sweep_leftovers(
+pub async fn sweep_leftovers<S: BuildHasher + Sync>(
     engine: &dyn Engine,
     site: &Site,
     folder: &SitePath,
     mover: &MoverName,
-    running: &HashSet<Temporary>,
+    running: &HashSet<Temporary, S>,
     patience: &Patience,
 ) -> Result<Swept, Fault> {
-    let side = Side::Destination;
+    let whose = Side::Destination;
     let door = Place { site, server: None };
-    let named = limited(patience.call, "for its data servers", side, door, engine.servers(site)).await?;
+    let named = limited(patience.call, "for its data servers", whose, door, engine.servers(site)).await?;
     let servers: Vec<Option<String>> =
         if named.is_empty() { vec![None] } else { named.into_iter().map(Some).collect() };
     let mut swept = Swept::default();
     let mut kept = HashSet::new();
     for server in servers {
         let place = Place { site, server: server.as_deref() };
-        let entries = match limited(patience.call, "a listing", side, place, engine.list(place, folder)).await
-        {
-            Ok(entries) => entries.unwrap_or_default(),
-            Err(fault) => {
-                swept.faults.push(fault);
-                continue;
-            }
-        };
+        let entries =
+            match limited(patience.call, "a listing", whose, place, engine.list(place, folder)).await {
+                Ok(entries) => entries.unwrap_or_default(),
+                Err(fault) => {
+                    swept.faults.push(fault);
+                    continue;
+                }
+            };
         for entry in entries {
             let Some(temporary) = Temporary::parse(&entry.name).filter(|found| found.mover == *mover) else {
                 continue;
@@ -59,7 +60,7 @@ pub async fn sweep_leftovers(
             }
             let path = folder.inside(&entry.name);
             let remove = engine.remove(place, &path);
-            match limited(patience.call, "a removal", side, place, remove).await {
+            match limited(patience.call, "a removal", whose, place, remove).await {
                 Ok(true) => swept.removed.push((server.clone(), entry.name)),
                 // Servers over one store list it twice.
                 Ok(false) => {}

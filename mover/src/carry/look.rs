@@ -47,13 +47,13 @@ pub(super) async fn limited<T>(
 pub(super) async fn look(
     engine: &dyn Engine,
     site: &Site,
-    side: Side,
+    whose: Side,
     path: &SitePath,
     patience: &Patience,
     hear: Hear<'_>,
 ) -> Result<Vec<Seen>, Fault> {
     let door = Place { site, server: None };
-    let named = limited(patience.call, "for its data servers", side, door, engine.servers(site)).await?;
+    let named = limited(patience.call, "for its data servers", whose, door, engine.servers(site)).await?;
     let servers: Vec<Option<String>> =
         if named.is_empty() { vec![None] } else { named.into_iter().map(Some).collect() };
 
@@ -64,7 +64,7 @@ pub(super) async fn look(
         .map(|(index, server)| async move {
             let place = Place { site, server: server.as_deref() };
             let what = format!("a look at {path}");
-            (index, limited(patience.look, &what, side, place, engine.stat(place, path)).await)
+            (index, limited(patience.look, &what, whose, place, engine.stat(place, path)).await)
         })
         .collect();
 
@@ -94,7 +94,7 @@ pub(super) async fn look(
         .into_iter()
         .zip(answers)
         .map(|(server, answer)| {
-            let late = || Err(Fault::no_answer("in time", server.as_deref(), patience.grace).on(side));
+            let late = || Err(Fault::no_answer("in time", server.as_deref(), patience.grace).on(whose));
             let found = answer.unwrap_or_else(late);
             Seen { server, found }
         })

@@ -333,9 +333,8 @@ impl Memory {
             return Err(missing(order.from_path));
         }
         let empty = MemoryFile { bytes: Vec::new(), mtime: target.now(), mode: 0o644 };
-        let is_new = target.with(target_server, |files| match files.contains_key(to) {
-            true => false,
-            false => files.insert(to.to_owned(), empty).is_none(),
+        let is_new = target.with(target_server, |files| {
+            !files.contains_key(to) && files.insert(to.to_owned(), empty).is_none()
         });
         if !is_new {
             return Err(exists(order.to_path));

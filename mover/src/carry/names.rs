@@ -160,7 +160,7 @@ mod tests {
                 transfer_hash(&id)
             )
         );
-        assert_eq!(transfer_hash(&id), 0x3d55ef6128ce85f7, "names of earlier versions must stay known");
+        assert_eq!(transfer_hash(&id), 0x3d55_ef61_28ce_85f7, "names of earlier versions must stay known");
         assert_eq!(Temporary::parse(&name), Some(Temporary::of(&mover, &id, attempt())));
     }
 

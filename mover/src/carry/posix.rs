@@ -266,7 +266,7 @@ fn copy_file(
     target.sync_all().map_err(write)
 }
 
-/// Renames, refusing to replace: by RENAME_NOREPLACE, else (NFS) by a hard link, which refuses too.
+/// Renames, refusing to replace: by `RENAME_NOREPLACE`, else (NFS) by a hard link, which refuses too.
 fn rename_new(from: &Path, to: &Path) -> Result<(), Fault> {
     let failed = |errno: Errno| match (errno, to.try_exists()) {
         (Errno::EXIST, _) => fault("renaming to", to, &errno.into()),

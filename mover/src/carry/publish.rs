@@ -29,8 +29,10 @@ pub(super) struct Publication<'a> {
 /// How the final name came to hold the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Published {
-    /// The server that holds it, where it is not ours: somebody was quicker with the same file.
-    pub(super) elsewhere: Option<Option<String>>,
+    /// The server that holds it.
+    pub(super) server: Option<String>,
+    /// Whether somebody was quicker with the same file: our temporary one is not needed any more.
+    pub(super) by_another: bool,
     /// The name that a different old file got.
     pub(super) set_aside: Option<String>,
 }
@@ -63,7 +65,7 @@ pub(super) async fn publish(
         while let Some((server, stat)) = what.holder().await? {
             let place = Place { site: what.place.site, server: server.as_deref() };
             if what.is_the_same(place, stat).await? {
-                return Ok(Published { elsewhere: Some(server), set_aside });
+                return Ok(Published { server, by_another: true, set_aside });
             }
             old_files += 1;
             if old_files > OLD_FILES {
@@ -75,7 +77,8 @@ pub(super) async fn publish(
             Settled::Renamed => {
                 confirming();
                 what.confirm().await?;
-                return Ok(Published { elsewhere: None, set_aside });
+                let server = what.place.server.map(str::to_owned);
+                return Ok(Published { server, by_another: false, set_aside });
             }
             Settled::Occupied => {}
             Settled::Not(fault) => last = Some(fault),

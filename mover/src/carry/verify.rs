@@ -145,10 +145,10 @@ pub(super) async fn sum(
     side: Side,
     end: End<'_>,
     kind: ChecksumKind,
-    size: u64,
+    length: u64,
     patience: &Patience,
 ) -> Result<Checksum, Fault> {
-    let limit = patience.summing(size);
+    let limit = patience.summing(length);
     let order = SumOrder { kind, limit, fresh: end.fresh };
     let what = format!("for the {kind} of {}", end.path);
     let work = engine.checksum(end.place, end.path, order);

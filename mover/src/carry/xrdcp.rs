@@ -115,7 +115,7 @@ impl Engine for Xrdcp {
             return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        Err(said_fault(&output.status, &said, order))
+        Err(said_fault(output.status, &said, order))
     }
 
     async fn rename(&self, place: Place<'_>, from: &SitePath, to: &SitePath) -> Result<(), Fault> {
@@ -139,9 +139,9 @@ impl Engine for Xrdcp {
     }
 }
 
-/// What the tool's exit code and last words mean: the code is XrdCl's divided by 100, plus 50; the words may hold the
+/// What the tool's exit code and last words mean: the code is `XrdCl`'s divided by 100, plus 50; the words may hold the
 /// server's number.
-fn said_fault(status: &ExitStatus, said: &str, order: CopyOrder<'_>) -> Fault {
+fn said_fault(status: ExitStatus, said: &str, order: CopyOrder<'_>) -> Fault {
     let words = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim();
     let what = format!("xrdcp of {} ended with {status}", order.from_path);
     let (side, endpoint) = (Side::Destination, order.to.address());
@@ -159,7 +159,7 @@ fn said_fault(status: &ExitStatus, said: &str, order: CopyOrder<'_>) -> Fault {
     }
 }
 
-fn code_of(status: &ExitStatus) -> u16 {
+fn code_of(status: ExitStatus) -> u16 {
     match status.code() {
         // 51: a socket, 52: the post master, 53 and 54: others.
         Some(51) => 101,

@@ -1,14 +1,14 @@
-//! The table from XrdCl's codes and the servers' kXR codes to fault classes. Takes numbers and text, so that it needs
-//! no XRootD; never sees a connection.
+//! The table from `XrdCl`'s codes and the servers' kXR codes to fault classes. Takes numbers and text, so that it needs
+//! no `XRootD`; never sees a connection.
 
 use super::{Fault, FaultClass, Side};
 
-/// What XrdCl gave back, as plain numbers.
+/// What `XrdCl` gave back, as plain numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer<'a> {
-    /// XrdCl's status code: 1xx socket, 2xx post master, 3xx and below others, 400 a server's error answer.
+    /// `XrdCl`'s status code: 1xx socket, 2xx post master, 3xx and below others, 400 a server's error answer.
     pub code: u16,
-    /// The server's error number (kXR, 3000 and up), where it gave one; XrdCl puts a plain errno here for its own errors.
+    /// The server's error number (kXR, 3000 and up), where it gave one; `XrdCl` puts a plain errno here for its own errors.
     pub errno: u32,
     /// The text that came with it.
     pub message: &'a str,
@@ -47,7 +47,6 @@ fn by_kxr(kxr: u32, message: &str) -> (FaultClass, &'static str) {
         3010 if says("permission denied") => (Credential, "permission-denied"),
         3010 => (Credential, "not-authorized"),
         3011 => (SourceNotReady, "source-missing"),
-        3012 | 3004 => (Transient, "server-error"),
         3013 => (Permanent, "unsupported"),
         3014 | 3029 => (Transient, "no-server"),
         3015 => (Permanent, "not-a-file"),
@@ -64,6 +63,7 @@ fn by_kxr(kxr: u32, message: &str) -> (FaultClass, &'static str) {
         3031 => (Permanent, "impossible"),
         3033 => (Endpoint, "too-many-errors"),
         3034 | 3035 => (Transient, "timed-out"),
+        // 3004 file not open, 3012 internal, and what later versions may add.
         _ => (Transient, "server-error"),
     }
 }
@@ -89,7 +89,7 @@ fn by_client_code(code: u16, message: &str) -> (FaultClass, &'static str) {
 }
 
 impl Fault {
-    /// The fault that an answer of XrdCl means. `what` says which call on what it was.
+    /// The fault that an answer of `XrdCl` means. `what` says which call on what it was.
     pub fn from_answer(what: &str, side: Side, endpoint: Option<&str>, answer: Answer<'_>) -> Self {
         let Answer { code, errno, message } = answer;
         let kxr = if code == ERROR_RESPONSE { Some(errno) } else { None };

@@ -40,6 +40,16 @@ impl Ledger {
         self.next_outbox
     }
 
+    /// All experiments that are known: by a run, a route, the logbook or the configuration.
+    pub fn experiments(&self) -> Vec<lightrail_topics::Experiment> {
+        let mut known: Vec<_> = self.runs.keys().map(|key| key.experiment.clone()).collect();
+        known.extend(self.routes.keys().chain(self.experiments.keys()).cloned());
+        known.extend(self.rules.experiments.keys().cloned());
+        known.sort();
+        known.dedup();
+        known
+    }
+
     /// The runs of an experiment, in order.
     pub fn runs_of(&self, experiment: &lightrail_topics::Experiment) -> Vec<RunNumber> {
         let mut runs: Vec<RunNumber> =
@@ -142,6 +152,19 @@ impl Ledger {
         }
         found.sort();
         found
+    }
+
+    /// Runs whose files are compared with what the logbook has: closed ones since then.
+    pub fn to_compare(&self, since: Millis) -> Vec<Effect> {
+        let mut runs: Vec<&RunKey> = self
+            .runs
+            .iter()
+            .filter(|(_, run)| run.row.closed.is_some_and(|(_, at)| at >= since))
+            .map(|(key, _)| key)
+            .collect();
+        runs.sort();
+        let asks = if self.rules.has_logbook { runs } else { Vec::new() };
+        asks.into_iter().cloned().map(Effect::AskLogbook).collect()
     }
 
     /// A verified file was seen to be missing: it is announced as gone, and its run is corrected.

@@ -87,6 +87,8 @@ impl Owner {
             Err(fault) if called_back || fault.is_cancelled() => Outcome::Interrupted,
             Err(fault) => {
                 self.parts.sites.failed(&id.site, from.as_ref(), &fault, now);
+                let labels = [("class", fault.class.name().to_owned()), ("code", fault.code.clone())];
+                metrics::counter!(crate::metric::ATTEMPTS_FAILED, &labels).increment(1);
                 let tries = self.parts.ledger.tries(run, id).saturating_add(1);
                 let delay = if fault.retry_at_once() && tries == 1 {
                     Duration::ZERO
@@ -101,9 +103,13 @@ impl Owner {
             }
         };
         if let Outcome::Verified(carried) = &outcome {
+            let took = carried.verified_at.since(carried.started);
+            metrics::counter!(crate::metric::FILES_AVAILABLE).increment(1);
+            metrics::counter!(crate::metric::BYTES_AVAILABLE).increment(carried.size);
+            metrics::histogram!(crate::metric::ATTEMPT_SECONDS).record(took.as_secs_f64());
             tracing::info!(
                 run = %run, file = %id.lfn, site = %id.site, %attempt, bytes = carried.size,
-                ms = carried.verified_at.since(carried.started).as_millis(), "file available"
+                ms = took.as_millis(), "file available"
             );
         }
         let step = self.parts.ledger.ended(run, id, attempt, outcome, now);

@@ -9,7 +9,7 @@ use super::Owner;
 use crate::carry::Step;
 use crate::config::near;
 use crate::ledger::rows::{RunRow, State, Transfer};
-use crate::ledger::transfer;
+use crate::ledger::{Effect, transfer};
 use crate::view::{
     NotKnown, Presence, Question, Readiness, RunFilter, RunView, TransferFilter, TransferView, WhySite,
     WhyView, WishChange, Wished,
@@ -42,6 +42,14 @@ impl Owner {
             Question::Wish(key, change, who, why, reply) => {
                 for run in self.runs_of(&key.subject) {
                     self.fetch(&run);
+                    // A run that only the logbook knows: it is asked first, so that a slip of the pen is not kept.
+                    let unknown = !self.parts.ledger.holds(&run);
+                    if change == WishChange::Ask && unknown && self.parts.ledger.rules().has_logbook {
+                        let question = Question::Wish(key, change, who, why, reply);
+                        self.asked.entry(run.clone()).or_default().push(question);
+                        self.batch.effects.push(Effect::AskLogbook(run));
+                        return;
+                    }
                 }
                 match self.not_known(&key, change) {
                     Some(unknown) => drop(reply.send(Err(unknown))),
@@ -52,6 +60,15 @@ impl Owner {
                     }
                 }
             }
+        }
+    }
+
+    /// A question whose run the logbook does not know, or about which it does not answer.
+    pub(super) fn refuse(&self, question: Question, run: &RunKey, why: &str) {
+        if let Question::Wish(.., reply) = question {
+            tracing::info!(run = %run, why, "asked for a run that the logbook does not tell of");
+            let unknown = self.run_not_known(run, false);
+            let _ = reply.send(Err(unknown.unwrap_or_else(|| not_known("run", &run.to_string(), vec![]))));
         }
     }
 
@@ -124,7 +141,7 @@ impl Owner {
     }
 
     fn run_not_known(&self, run: &RunKey, asks: bool) -> Option<NotKnown> {
-        if self.parts.ledger.holds(run) || (asks && self.parts.ledger.rules().has_logbook) {
+        if self.parts.ledger.holds(run) || asks {
             return None;
         }
         let experiments = self.experiments();
@@ -139,11 +156,7 @@ impl Owner {
     }
 
     fn experiments(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.parts.ledger.runs().map(|(key, _)| key.experiment.to_string()).collect();
-        names.sort();
-        names.dedup();
-        names
+        self.parts.ledger.experiments().iter().map(ToString::to_string).collect()
     }
 
     fn concerned(&self, key: &WishKey) -> usize {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lightrail_topics::{FileAtSite, RunKey, SiteName};
+use lightrail_topics::{Experiment, FileAtSite, Millis, RunKey, SiteName};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::carry::{Engine, Place, Site};
@@ -104,6 +104,51 @@ async fn report(logbook: LogbookClient, mut queue: mpsc::UnboundedReceiver<(RunK
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(60));
+        }
+    }
+}
+
+/// A time whose messages of the logbook are dropped from its topics.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap {
+    pub(super) from: Millis,
+    pub(super) until: Millis,
+}
+
+/// Asks the logbook for the runs of a time that its topics do not tell any more.
+pub(super) async fn fill_gap(
+    logbook: LogbookClient,
+    gap: Gap,
+    experiments: Vec<Experiment>,
+    inputs: mpsc::Sender<Input>,
+) {
+    for experiment in experiments {
+        let mut wait = Duration::from_secs(1);
+        let runs = loop {
+            match logbook.runs(&experiment).await {
+                Ok(runs) => break runs,
+                Err(error) => tracing::warn!(%experiment, error = %chain(&error), "runs not listed yet"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(60));
+        };
+        let in_gap = runs.into_iter().filter(|run| {
+            let began = run.begin_time.map(lightrail_topics::LogTime::millis);
+            began.is_none_or(|at| at >= gap.from && at <= gap.until)
+        });
+        for doc in in_gap {
+            let run = RunKey { experiment: experiment.clone(), run: doc.num };
+            match logbook.run(&run).await {
+                Ok(answer) => {
+                    tracing::info!(run = %run, "run of the dropped time taken from the logbook");
+                    if inputs.send(Input::Answer(run, answer)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(run = %run, error = %chain(&error), "run of the dropped time not read")
+                }
+            }
         }
     }
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use lightrail_topics::events::Start;
 use lightrail_topics::kafka::{
-    Admin, Connection, GroupReader, GroupSettings, KafkaError, KafkaEvent, PublishError, Publisher, Timeouts,
-    read_to_end,
+    Admin, Connection, GroupReader, GroupSettings, Isolation, KafkaError, KafkaEvent, Offset, PublishError,
+    Publisher, Reader, Timeouts, read_to_end,
 };
 use lightrail_topics::{Event, Lfn, Message, Millis, SiteName, Topic, Topics, decode, message};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::doers::{Doers, chain, learn_servers};
+use super::doers::{Doers, Gap, chain, fill_gap, learn_servers};
 use super::sweep::Sweep;
 use super::take_back::{ReadBack, load, take_back};
 use super::{Life, Phase, RunError, begin};
@@ -60,10 +60,16 @@ pub(super) async fn session(life: &Life, journal: SledJournal, opened: Opened) -
     let connection = begin::connection(&life.config, &identity)?;
     let admin = Admin::new(&connection, Duration::from_secs(5));
     let ground = Ground { life, topics: begin::topics(&life.config)?, identity, connection, admin };
+    // Before there is an owner nothing runs that would have to be drained.
+    let told_while_starting = async {
+        life.shutdown.drain.cancelled().await;
+        if matches!(*life.phase.borrow(), Phase::Running(_)) {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
-        biased;
-        () = life.shutdown.drain.cancelled() => Ok(End::Stopped),
         end = ground.live(Box::new(journal), opened) => end,
+        () = told_while_starting => Ok(End::Stopped),
     }
 }
 
@@ -133,9 +139,19 @@ impl Ground<'_> {
         let is_site = |site: &SiteName| self.life.config.sites.contains_key(site);
         let unsent = take_back(&mut ledger, &mut *journal, back, is_site, self.now())?;
         tracing::info!(records = records.len(), unsent = unsent.len(), rebuilding, "own topics read back");
+        let unknown = if rebuilding { self.dropped(start.from).await } else { None };
         let confirmed = ends(&confirmed, &records);
-        self.operate(ledger, journal, unsent, confirmed, (group, events, positions), (publishing, publisher))
-            .await
+        let gap = unknown.map(|until| Gap { from: start.from, until });
+        self.operate(
+            ledger,
+            journal,
+            unsent,
+            confirmed,
+            (group, events, positions),
+            (publishing, publisher),
+            gap,
+        )
+        .await
     }
 
     async fn await_kafka(&self) -> Result<(), RunError> {
@@ -307,6 +323,32 @@ impl Ground<'_> {
         Ok(positions)
     }
 
+    /// Up to when the logbook's messages since `from` have been dropped from its topics, if some have.
+    async fn dropped(&self, from: Millis) -> Option<Millis> {
+        let name = self.topics.name(Topic::Runs);
+        let marks =
+            self.patiently(&format!("looks at {name}"), async || self.admin.watermarks(&name).await).await;
+        let mut until = None;
+        for (partition, low, high) in marks {
+            if low == 0 {
+                continue;
+            }
+            let first = if low == high { None } else { self.first_kept(&name, partition, low).await };
+            // Nothing is left: all of it up to now is gone.
+            let kept = first.unwrap_or_else(|| self.now());
+            until = until.max((kept > from).then_some(kept));
+        }
+        until
+    }
+
+    async fn first_kept(&self, topic: &str, partition: i32, low: i64) -> Option<Millis> {
+        let reader = self.connection.named(format!("{}-first", self.connection.client_id));
+        let at = [(topic.to_owned(), partition, Offset::At(low))];
+        let mut reader = Reader::assign(&reader, &at, Isolation::ReadCommitted).ok()?;
+        let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await.ok()??;
+        next.ok()?.timestamp
+    }
+
     /// The offsets of our own topics that the journal has confirmed.
     fn confirmed(&self, journals: &BTreeMap<PartitionKey, i64>) -> BTreeMap<(String, i32), i64> {
         let ours = self.names(&READ_BACK);
@@ -326,6 +368,7 @@ impl Ground<'_> {
         confirmed: BTreeMap<(String, i32), i64>,
         (group, events, positions): (GroupReader, mpsc::Receiver<KafkaEvent>, Positions),
         (publishing, publisher): (Publishing, Publisher),
+        gap: Option<Gap>,
     ) -> Result<End, RunError> {
         let config = &self.life.config;
         let patience = begin::patience(config);
@@ -352,6 +395,17 @@ impl Ground<'_> {
 
         let source = all.get(&config.source).cloned();
         let mut others = JoinSet::new();
+        if let Some(gap) = gap {
+            let experiments = ledger.experiments();
+            match self.logbook()? {
+                Some(logbook) => drop(others.spawn(fill_gap(logbook, gap, experiments, inputs.clone()))),
+                None => tracing::error!(
+                    from = %gap.from, until = %gap.until,
+                    "what the logbook said in this time is dropped from its topics, and no logbook is configured to \
+                     ask: runs of this time that were not announced are not known"
+                ),
+            }
+        }
         if let (Some(source), Some(source_engine)) = (source, engines.get(&config.source).cloned()) {
             let doers = Doers {
                 logbook: self.logbook()?,
@@ -371,6 +425,13 @@ impl Ground<'_> {
         ));
         others.spawn(sweep.work());
         let group = Arc::new(group);
+        let (taking, mut takes) = watch::channel(true);
+        let gated = group.clone();
+        others.spawn(async move {
+            while takes.changed().await.is_ok() {
+                if *takes.borrow_and_update() { gated.resume() } else { gated.pause() }
+            }
+        });
         let storing = group.clone();
         others.spawn(async move {
             while let Some((key, next)) = stored.recv().await {
@@ -399,6 +460,7 @@ impl Ground<'_> {
             unsent,
             outbox,
             effects,
+            taking,
             offsets,
         };
         let owning = tokio::spawn(owner::own(parts, inputs.clone(), receiver));

@@ -21,6 +21,42 @@ fn describe(now: Option<&Vec<u8>>, old: Option<&Vec<u8>>, new: &Vec<u8>) -> &'st
     }
 }
 
+/// How an attempt is ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    ByItself,
+    Cancelled(Duration),
+    /// Dropped, as by a kill of the mover.
+    Killed(Duration),
+}
+
+/// No attempt takes longer than all its limits together, each of them met.
+const LONGEST: Duration = Duration::from_secs(120);
+/// A cancelled one may finish what it is publishing.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+
+async fn attempt(bottle: &Bottle, engine: &dyn Engine, job: &Job, end: End) -> Result<Carried, Fault> {
+    let (report, _news) = watch::channel(Report::start());
+    let cancel = CancellationToken::new();
+    let work = carry(job, engine, &bottle.patience, &bottle.clock, &report, &cancel);
+    tokio::pin!(work);
+    match end {
+        End::ByItself => work.await,
+        End::Killed(after) => match tokio::time::timeout(after, work).await {
+            Ok(done) => done,
+            Err(_) => Err(Fault::cancelled("killed")),
+        },
+        End::Cancelled(after) => tokio::select! {
+            biased;
+            done = &mut work => done,
+            () = tokio::time::sleep(after) => {
+                cancel.cancel();
+                work.await
+            }
+        },
+    }
+}
+
 async fn one_seed(seed: u64) -> u32 {
     let mut rng = fastrand::Rng::with_seed(seed);
     let shared = rng.bool();
@@ -44,14 +80,22 @@ async fn one_seed(seed: u64) -> u32 {
     let memory = std::mem::take(&mut bottle.memory);
     let faulty = Faulty::new(memory, seed, rng.u32(20..400), rng.u32(1..12));
 
-    let mut faults = Vec::new();
+    let mut history = Vec::new();
     for n in 1..40 {
         let mut job = bottle.job(n);
         job.checksum.clone_from(&announced);
         let begun = Instant::now();
-        let done = bottle.run_on(&faulty, &job).await;
+        let after = Duration::from_millis(rng.u64(0..20_000));
+        let end = [End::ByItself, End::ByItself, End::Cancelled(after), End::Killed(after)][rng.usize(0..4)];
+        let done = attempt(&bottle, &faulty, &job, end).await;
         let took = begun.elapsed();
-        assert!(took < Duration::from_secs(400), "seed {seed}: attempt {n} took {took:?}: {done:?}");
+        assert!(took < LONGEST, "seed {seed}: attempt {n} took {took:?}: {done:?}");
+        if let End::Cancelled(after) = end {
+            assert!(
+                took < after + ENDS_WITHIN,
+                "seed {seed}: attempt {n} cancelled after {after:?} took {took:?}"
+            );
+        }
 
         let inner = faulty.inner();
         for server in ["d1", "d2"] {
@@ -78,10 +122,10 @@ async fn one_seed(seed: u64) -> u32 {
                 }
                 return faulty.faults();
             }
-            Err(fault) => faults.push(fault.to_string()),
+            Err(fault) => history.push(fault.to_string()),
         }
     }
-    panic!("seed {seed}: never done: {faults:#?}");
+    panic!("seed {seed}: never done: {history:#?}");
 }
 
 #[tokio::test(start_paused = true)]
