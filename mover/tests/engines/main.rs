@@ -1,6 +1,6 @@
-//! One contract for all engines, and one file's whole way over real XRootD clusters. Memory and posix need nothing; native
+//! One contract for all engines, and one file's whole way over real `XRootD` clusters. Memory and posix need nothing; native
 //! and xrdcp start clusters of their own on free ports.
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod contract;
 mod grounds;
