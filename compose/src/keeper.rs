@@ -1,5 +1,5 @@
 //! Sees to it that an interrupted program leaves nothing behind: a small shell that waits for this process's end, however
-//! it ends (also SIGKILL, also a panic that aborts), and then kills what was started, unmounts and removes scratch folders.
+//! it ends (also SIGKILL, also a panic that aborts), and then removes what was started: containers, processes, mounts, folders.
 //! It finds processes by a mark in their environment, so it also finds what they forked. It touches nothing without the mark.
 
 use std::io::Write as _;
@@ -11,18 +11,21 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 /// The environment variable that everything started by us carries; its value names the starting process.
 pub const MARK: &str = "LIGHTRAIL_STARTED_BY";
 
-/// Lines come in as `folder PATH` and `mount PATH`; the end of the input is the end of our process.
+/// Lines come in as `folder PATH` and so on; the end of the input is the end of our process.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
-folders=; mounts=
+folders=; mounts=; containers=; engine=
 while read -r what path; do
   case $what in
     folder) folders="$folders$path
 " ;;
     mount) mounts="$mounts$path
 " ;;
+    container) containers="$containers $path" ;;
+    engine) engine=$path ;;
   esac
 done
+[ -z "$containers" ] || docker rm --force --volumes $containers
 tries=0
 while [ $tries -lt 200 ]; do
   found=$(grep -lzsxF -- "$0" /proc/[0-9]*/environ | cut -d/ -f3)
@@ -31,7 +34,10 @@ while [ $tries -lt 200 ]; do
   tries=$((tries + 1))
 done
 printf %s "$mounts" | while read -r path; do umount "$path" 2>/dev/null || umount -l "$path" 2>/dev/null; done
-printf %s "$folders" | while read -r path; do rm -rf -- "$path"; done
+printf %s "$folders" | while read -r path; do rm -rf --one-file-system -- "$path"; done
+if [ -n "$engine" ] && [ "$(cat "/proc/$engine/comm")" = dockerd ] && [ -z "$(docker ps --quiet)" ]; then
+  kill -TERM "$engine"
+fi
 "#;
 
 static KEEPER: OnceLock<Mutex<Option<ChildStdin>>> = OnceLock::new();
@@ -49,12 +55,22 @@ pub fn watch() {
 
 /// Has `path` and all that is in it removed when this process ends without having done so.
 pub fn remove_folder(path: &Path) {
-    say("folder", path);
+    say("folder", path.display());
 }
 
 /// Has `path` unmounted when this process ends without having done so.
 pub fn unmount(path: &Path) {
-    say("mount", path);
+    say("mount", path.display());
+}
+
+/// Has a container removed when this process ends without having done so.
+pub fn remove_container(name: &str) {
+    say("container", name);
+}
+
+/// Has the Docker engine with this process id ended after this process, unless somebody else uses it by then.
+pub fn end_engine(pid: u32) {
+    say("engine", pid);
 }
 
 fn start() -> Option<ChildStdin> {
@@ -77,11 +93,11 @@ fn start() -> Option<ChildStdin> {
     }
 }
 
-fn say(what: &str, path: &Path) {
+fn say(what: &str, about: impl std::fmt::Display) {
     watch();
     let Some(keeper) = KEEPER.get() else { return };
     let mut pipe = keeper.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(Err(error)) = pipe.as_mut().map(|pipe| writeln!(pipe, "{what} {}", path.display())) {
+    if let Some(Err(error)) = pipe.as_mut().map(|pipe| writeln!(pipe, "{what} {about}")) {
         tracing::warn!(%error, "the keeper is gone: an interrupted run will leave things behind");
     }
 }

@@ -35,6 +35,8 @@ pub struct Start {
     pub output: PathBuf,
     /// Its working folder.
     pub folder: PathBuf,
+    /// Folders beside its own that it reads or writes; a process sees them anyway, a container does not.
+    pub shares: Vec<PathBuf>,
     /// To run as `nobody` when we are root (XRootD refuses root). As an ordinary user: as ourselves.
     pub as_nobody: bool,
 }
@@ -52,6 +54,7 @@ impl Start {
             env,
             output,
             folder: folder.to_path_buf(),
+            shares: Vec::new(),
             as_nobody: false,
         }
     }

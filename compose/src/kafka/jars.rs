@@ -48,7 +48,7 @@ pub async fn folder() -> anyhow::Result<PathBuf> {
 }
 
 /// Waits until nobody else fetches or prepares; that ends when what is returned is dropped.
-pub(super) async fn lock(cache: &Path) -> anyhow::Result<File> {
+pub(crate) async fn lock(cache: &Path) -> anyhow::Result<File> {
     let path = cache.join(format!("kafka-{VERSION}.lock"));
     let locking = tokio::task::spawn_blocking(move || -> std::io::Result<File> {
         let file = File::create(path)?;

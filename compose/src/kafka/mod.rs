@@ -93,7 +93,7 @@ impl Kafka {
         let prepared = Prepared::get().await?;
         let scratch = Scratch::new()?;
         let data = options.data.clone().unwrap_or_else(|| scratch.path().join("data"));
-        let (port, controller) = (Port::take()?, Port::take()?);
+        let (port, controller_port) = (Port::take()?, Port::take()?);
         let keystore = scratch.path().join("keystore.p12");
         let secure = match &options.login {
             Some(_) => Some((Port::take()?, secure::make(&keystore).await?)),
@@ -101,7 +101,7 @@ impl Kafka {
         };
         let ports = Ports {
             plain: port.number(),
-            controller: controller.number(),
+            controller: controller_port.number(),
             secure: secure.as_ref().map(|(port, _)| port.number()),
         };
         let properties = scratch.path().join("server.properties");
@@ -121,9 +121,10 @@ impl Kafka {
             .args(archive)
             .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
             .args([prepared.class_path, "kafka.Kafka".into(), properties.into_os_string()]);
+        let start = Start { shares: vec![prepared.jars, data.clone()], ..start };
         let part = parts.run(start).await?;
         let bootstrap = format!("127.0.0.1:{port}");
-        let broker = Broker { part, port, _controller: controller, secure, data, _scratch: scratch };
+        let broker = Broker { part, port, _controller: controller_port, secure, data, _scratch: scratch };
         broker.ready().await?;
         Ok(Self { bootstrap, ours: Some(broker) })
     }

@@ -24,6 +24,8 @@ const WITHIN: Duration = Duration::from_secs(90);
 #[derive(Debug, Clone)]
 pub(super) struct Prepared {
     folder: PathBuf,
+    /// Where the jars lie.
+    pub(super) jars: PathBuf,
     /// The jars in a fixed order: the archive holds only for the same one.
     pub(super) class_path: OsString,
 }
@@ -34,7 +36,8 @@ impl Prepared {
         let jars = jars::folder().await?;
         let cache = jars::cache()?;
         let folder = cache.join(format!("kafka-{}-java-{}", jars::VERSION, java_stamp()?));
-        let prepared = Self { folder, class_path: class_path(&jars)? };
+        let class_path = class_path(&jars)?;
+        let prepared = Self { folder, jars, class_path };
         if !prepared.folder.is_dir() {
             let _lock = jars::lock(&cache).await?;
             if !prepared.folder.is_dir() {

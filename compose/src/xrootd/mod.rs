@@ -139,6 +139,7 @@ impl Cluster {
             config: &config,
             site: &options.name,
             sss: options.sss.is_some(),
+            stores: &stores,
         };
         let redirector_cmsd = daemons.run("cmsd", MANAGER, format!("localhost:{}", ports.manager)).await?;
         redirector_cmsd.listens().await?;
@@ -277,6 +278,7 @@ struct Daemons<'a> {
     config: &'a Path,
     site: &'a str,
     sss: bool,
+    stores: &'a [PathBuf],
 }
 
 impl Daemons<'_> {
@@ -291,6 +293,7 @@ impl Daemons<'_> {
             start = start.env("XrdSecSSSKT", path("sss.keytab".to_owned()));
         }
         start.as_nobody = true;
+        start.shares = self.stores.to_vec();
         // With `-n` the log goes into a folder of that name beside the one given.
         let log = self.folder.join("log").join(name).join(format!("{program}.log"));
         Ok(Server { address, log, part: self.parts.run(start).await? })

@@ -1,0 +1,89 @@
+//! The Docker engine: found running, or started by hand where it is installed and we are root; then stopped at the end.
+//! Also the few calls to its command line that have to work without a runtime, at a drop.
+
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::sync::OnceCell;
+
+use crate::{keeper, wait};
+
+const UP_WITHIN: Duration = Duration::from_secs(30);
+
+/// Returns when an engine answers.
+///
+/// # Errors
+/// When none runs and none can be started; for a test a reason to be skipped.
+pub(super) async fn up() -> anyhow::Result<()> {
+    // Not kept when it fails: every test that is skipped says why.
+    static UP: OnceCell<()> = OnceCell::const_new();
+    UP.get_or_try_init(async || {
+        if answers().await {
+            return Ok(());
+        }
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "no Docker engine answers, and only root can start one"
+        );
+        start()?;
+        wait::until("the Docker engine to answer", UP_WITHIN, async || answers().await.then_some(())).await
+    })
+    .await
+    .copied()
+}
+
+/// Runs `docker` with these arguments and returns what it says.
+///
+/// # Errors
+/// When it fails; with its own words.
+pub(super) async fn docker<A: AsRef<OsStr>>(args: &[A], limit: Duration) -> anyhow::Result<String> {
+    let mut command = tokio::process::Command::new("docker");
+    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+    let what = args.first().map(|verb| verb.as_ref().to_string_lossy().into_owned()).unwrap_or_default();
+    let output = tokio::time::timeout(limit, command.output())
+        .await
+        .with_context(|| format!("docker {what} did not end within {limit:?}"))?
+        .context("cannot run docker: install the package `docker.io`")?;
+    told(&what, &output)
+}
+
+/// The same on this thread, for the short verbs.
+pub(super) fn docker_now(args: &[&str]) -> anyhow::Result<String> {
+    let output =
+        Command::new("docker").args(args).stdin(Stdio::null()).output().context("cannot run docker")?;
+    told(args.first().unwrap_or(&""), &output)
+}
+
+fn told(what: &str, output: &std::process::Output) -> anyhow::Result<String> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "docker {what} failed: {}", said.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+async fn answers() -> bool {
+    docker(&["version", "--format", "{{.Server.Version}}"], Duration::from_secs(5)).await.is_ok()
+}
+
+/// With its defaults, so that images that were built once are found again. The keeper ends it, and only when nobody else
+/// has a container in it by then.
+fn start() -> anyhow::Result<()> {
+    let log = std::env::temp_dir().join("lightrail-dockerd.log");
+    let output = std::fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    let errors = output.try_clone().context("cannot share a log file")?;
+    let spawned = Command::new("dockerd")
+        .env_remove(keeper::MARK)
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors)
+        .process_group(0)
+        .spawn();
+    match spawned {
+        Ok(engine) => keeper::end_engine(engine.id()),
+        Err(error) => bail!("no Docker engine answers, and dockerd cannot be started: {error}"),
+    }
+    tracing::info!(log = %log.display(), "started the Docker engine");
+    Ok(())
+}
