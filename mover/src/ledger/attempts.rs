@@ -56,9 +56,13 @@ const HISTORY: usize = 8;
 impl Ledger {
     /// Chooses one transfer to start, if one can. `start` is the random number of the mover's start.
     pub fn plan(&mut self, doors: &dyn Doors, start: u32, now: Millis) -> Option<(Order, Step)> {
+        #[cfg(test)]
+        let oldest = self.next_by_search(doors);
         let pick = self.queue.pick(&self.rules.limits, doors)?;
         let (key, lfn, site) = (pick.rank.run.clone(), pick.rank.lfn.clone(), pick.group.to.clone());
         let at = FileAtSite { lfn: lfn.clone(), site: site.clone() };
+        #[cfg(test)]
+        assert_eq!(oldest.as_ref(), Some(&at), "an older transfer could have used the slot");
         self.queued.remove(&at);
         let n = self.attempts.entry(at.clone()).or_insert(0);
         *n += 1;
@@ -337,7 +341,8 @@ impl Ledger {
                 true
             }
             Err(illegal) => {
-                tracing::error!(%lfn, %site, error = %illegal, "step refused");
+                self.refused += 1;
+                tracing::error!(%lfn, %site, error = %illegal, refused = self.refused, "step refused");
                 false
             }
         }

@@ -4,6 +4,8 @@
 
 mod announce;
 mod attempts;
+#[cfg(test)]
+mod audit;
 mod catalog;
 mod inspect;
 pub mod queue;
@@ -136,6 +138,8 @@ pub struct Ledger {
     next_outbox: u64,
     /// What was announced about a run that is not in memory yet, while own topics are read back.
     reading_back: bool,
+    /// How many steps the state machine has refused: an error of ours each.
+    refused: u64,
 }
 
 impl Ledger {
@@ -159,6 +163,7 @@ impl Ledger {
             asked: HashMap::new(),
             next_outbox: 0,
             reading_back: false,
+            refused: 0,
         }
     }
 
