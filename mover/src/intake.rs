@@ -1,5 +1,6 @@
 //! Intake: what comes in from Kafka's topics, from folders and from the logbook. Translates; decides nothing.
 
+pub mod folder;
 pub mod kafka;
 
 use lightrail_topics::{LogbookEvent, RunKey};

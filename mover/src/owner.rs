@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lightrail_topics::events::ClosedBy;
+use lightrail_topics::events::{ClosedBy, Registration};
 use lightrail_topics::{
     AttemptId, Event, FileAtSite, Lfn, Message, Millis, MoverName, Record, RunKey, SiteName, Topics,
     TransferId,
@@ -52,8 +52,19 @@ pub enum Input {
     Missing(RunKey, FileAtSite),
     /// A site's data servers.
     Servers(SiteName, Vec<String>),
-    /// A file was found in a watched folder; whether its writer is done with it.
-    Found(RunKey, Lfn, lightrail_topics::events::Registration, bool),
+    /// A file was found in a watched folder.
+    Found {
+        /// Its run.
+        run: RunKey,
+        /// The file.
+        lfn: Lfn,
+        /// What is known of it.
+        registration: Registration,
+        /// Whether its writer is done with it.
+        whole: bool,
+        /// Whether it was there before the folder was watched.
+        old: bool,
+    },
     /// A run without logbook has been quiet for long enough.
     Quiet(RunKey, ClosedBy),
     /// A person or a page asks or wishes something.
@@ -268,9 +279,9 @@ impl Owner {
                 self.keep(step);
             }
             Input::Servers(site, servers) => self.parts.sites.learn(site, servers),
-            Input::Found(run, lfn, registration, whole) => {
+            Input::Found { run, lfn, registration, whole, old } => {
                 self.fetch(&run);
-                let step = self.parts.ledger.found(&run, &lfn, &registration, whole, now);
+                let step = self.parts.ledger.found(&run, &lfn, &registration, (whole, old), now);
                 self.keep(step);
             }
             Input::Quiet(run, by) => {

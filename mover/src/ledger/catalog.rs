@@ -69,23 +69,26 @@ impl Ledger {
         self.finish(step, now)
     }
 
-    /// Takes a file that was found in a folder without logbook, or its growth.
+    /// Takes a file that was found in a folder without logbook; whether its writer is done with it, and whether it was
+    /// there before the folder was watched.
     pub fn found(
         &mut self,
         key: &RunKey,
         lfn: &Lfn,
         registration: &Registration,
-        whole: bool,
+        (whole, old): (bool, bool),
         now: Millis,
     ) -> Step {
         let mut step = Step::default();
+        let unknown = !self.holds(key);
         self.upsert_run(key, now, &mut step);
+        if let Some(run) = self.runs.get_mut(key).filter(|_| unknown) {
+            run.row.low = old;
+        }
         self.register(key, lfn, registration, None, now, &mut step);
         if whole {
             self.mark_whole(key, lfn, now, &mut step);
         }
-        // Files of a later run close the earlier ones, as the next run's start does with a logbook.
-        self.close_earlier(key, ClosedBy::NextRunsFiles, None, now, &mut step);
         self.finish(step, now)
     }
 

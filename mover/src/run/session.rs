@@ -20,6 +20,7 @@ use super::take_back::{ReadBack, load, take_back};
 use super::{Life, Phase, RunError, begin};
 use crate::clock::Clock;
 use crate::config::StartFrom;
+use crate::intake::folder;
 use crate::intake::kafka::{IntakeEnd, feed};
 use crate::journal::{Journal, Opened, SledJournal};
 use crate::ledger::rows::PartitionKey;
@@ -424,6 +425,9 @@ impl Ground<'_> {
             inputs.clone(),
         ));
         others.spawn(sweep.work());
+        for watched in config.watch.clone() {
+            others.spawn(folder::watch(watched, self.life.clock.clone(), inputs.clone()));
+        }
         let group = Arc::new(group);
         let (taking, mut takes) = watch::channel(true);
         let gated = group.clone();
