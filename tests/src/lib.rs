@@ -1,1 +1,13 @@
-//! Under construction.
+//! The suites' stage: the real parts, a mover, somebody who counts what is announced, and the rules that must hold at the
+//! end of every case. Never here: a case, or a look into the mover other than the one that its users have.
+
+pub mod guard;
+pub mod judge;
+pub mod settings;
+pub mod stage;
+pub mod witness;
+
+pub use judge::Judge;
+pub use settings::Settings;
+pub use stage::{Setup, Stage, on_stage};
+pub use witness::{Seen, Witness};
