@@ -4,7 +4,7 @@
 mod ask;
 mod logbook_call;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wishes;
 
 use std::net::SocketAddr;

@@ -56,12 +56,18 @@ impl Remote {
                 None
             }
         });
-        let client = reqwest::Client::builder()
-            .timeout(ANSWERS_WITHIN)
-            .no_proxy()
-            .build()
-            .map_err(|why| Failure::Other(anyhow!(why)))?;
-        Ok(Self { url, token, client })
+        Self::at(url, token)
+    }
+
+    /// The mover at an address.
+    pub(super) fn at(url: String, token: Option<SecretText>) -> Result<Self, Failure> {
+        let client = reqwest::Client::builder().timeout(ANSWERS_WITHIN).no_proxy().build();
+        Ok(Self { url, token, client: client.map_err(|why| Failure::Other(anyhow!(why)))? })
+    }
+
+    #[cfg(test)]
+    pub(super) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Whether it does its work.

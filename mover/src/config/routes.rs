@@ -61,6 +61,9 @@ fn line(experiment: Experiment, section: Section<'_, '_>, sites: &[SiteName]) ->
         return RouteLine { experiment, route: None };
     }
     let to = section.required::<List<SiteName>>("to").map(|list| list.0);
+    if to.as_ref().is_some_and(Vec::is_empty) {
+        section.fault("to", "names no site; remove = true ends a route");
+    }
     for site in to.iter().flatten() {
         known_site(&section, "to", site, sites);
     }

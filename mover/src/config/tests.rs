@@ -217,3 +217,36 @@ fn secrets_come_from_files_and_are_never_shown() {
     std::fs::write(&secret, "two\nlines\n").unwrap();
     assert!(Config::load(&file).unwrap_err().to_string().contains("not one line"));
 }
+
+#[test]
+fn a_routes_file_is_read_with_the_same_care() {
+    let sites: Vec<SiteName> = vec!["NERSC".parse().unwrap(), "S3DF".parse().unwrap()];
+    let right = "[mfxlv9518]\nto = [\"NERSC\", \"S3DF\"]\nnot_waited_streams = [80]\n[old]\nremove = true\n";
+    let lines = RouteLine::parse(right, &sites).unwrap();
+    assert_eq!(lines.iter().map(|line| line.experiment.as_str()).collect::<Vec<_>>(), ["mfxlv9518", "old"]);
+    assert_eq!(lines[0].route.as_ref().unwrap().to, sites);
+    assert_eq!(lines[1].route, None);
+    let wrong = "[mfxlv9518]\nto = [\"NERCS\"]\nstream = true\n[MFX]\n[none]\n[empty]\nto = []\n";
+    let faults: Vec<String> =
+        RouteLine::parse(wrong, &sites).unwrap_err().iter().map(Fault::to_string).collect();
+    insta::assert_snapshot!(faults.join("\n"), @r#"
+    line 2: mfxlv9518.to: site `NERCS` is not configured, did you mean `NERSC`?
+    line 3: mfxlv9518.stream: unknown setting, did you mean `streaming`?
+    line 4: MFX: experiment `MFX` is refused: 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit
+    line 5: none.to: is missing; expected a site such as "NERSC"
+    line 7: empty.to: names no site; remove = true ends a route
+    "#);
+}
+
+#[test]
+fn the_logbooks_topics_have_one_prefix() {
+    let with =
+        |names: &str| Config::parse(&MINIMAL.replacen("[sites.SLAC]", &format!("{names}\n[sites.SLAC]"), 1));
+    let right = with(
+        "[kafka.logbook]\nruns = \"a.runs\"\nfile_catalog = \"a.file_catalog\"\nexperiments = \"a.experiments\"",
+    );
+    assert_eq!(right.unwrap().kafka.logbook.runs, "a.runs");
+    let wrong = with("[kafka.logbook]\nruns = \"a.runs\"").unwrap_err();
+    let keys: Vec<&str> = wrong.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(keys, ["kafka.logbook.experiments", "kafka.logbook.file_catalog"]);
+}

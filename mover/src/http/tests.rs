@@ -12,15 +12,20 @@ use crate::view::{Presence, Readiness, WhySite, WhyView, WishChange, Wished};
 
 const LFN: &str = "/mfx/mfxlv9518/xtc/mfxlv9518-r0012-s00-c00.xtc";
 
-struct Running {
-    address: SocketAddr,
+/// A mover's interface on a free port.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     client: reqwest::Client,
     serving: JoinHandle<()>,
 }
 
 impl Running {
     /// Serves on a free port; `token` and `prefix` as configured.
-    async fn start(owner: mpsc::Sender<Question>, token: Option<&str>, prefix: Option<&str>) -> Self {
+    pub(crate) async fn start(
+        owner: mpsc::Sender<Question>,
+        token: Option<&str>,
+        prefix: Option<&str>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let secret = |name: &str, text: Option<&str>| {
             text.map(|text| {
@@ -65,7 +70,7 @@ impl Drop for Running {
 }
 
 /// An owner that answers as the tests expect it.
-fn owner() -> mpsc::Sender<Question> {
+pub(crate) fn owner() -> mpsc::Sender<Question> {
     let (send, mut receive) = mpsc::channel(8);
     tokio::spawn(async move {
         while let Some(question) = receive.recv().await {
