@@ -4,7 +4,7 @@
 use futures::future::join_all;
 use lightrail_topics::{Checksum, Millis};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::choose::ranked;
@@ -22,7 +22,7 @@ use crate::fault::{Fault, FaultClass, Side};
 /// Makes one attempt at one transfer.
 ///
 /// `report` always holds the latest step. When `cancel` is cancelled the attempt ends soon and clears up, unless the file is
-/// verified already: then it is finished, which takes no longer. Every wait is limited by `patience`.
+/// verified already: then it is finished if that takes no longer than one call may. Every wait is limited by `patience`.
 ///
 /// After any fault the final name holds what it held before, or the whole verified file (a rename whose answer was lost), or nothing (a
 /// different old file was set aside, and then the rename failed): never a part. A temporary file that could not be removed is named by
@@ -273,22 +273,28 @@ impl Flow<'_> {
         self.step(Step::Summing);
         let checksum = self.cancellable(self.verify(prepared, place)).await?;
 
-        let published = publish(
-            Publication {
-                engine: self.engine,
-                place,
-                temporary: &self.temporary,
-                path: &self.path,
-                size: total,
-                checksum: checksum.as_ref(),
-                patience: self.patience,
-                hurried: &prepared.hurried,
-                clock: self.clock,
-            },
-            || self.step(Step::Renaming),
-            || self.step(Step::Confirming),
-        )
-        .await?;
+        let publication = Publication {
+            engine: self.engine,
+            place,
+            temporary: &self.temporary,
+            path: &self.path,
+            size: total,
+            checksum: checksum.as_ref(),
+            patience: self.patience,
+            hurried: &prepared.hurried,
+            clock: self.clock,
+        };
+        let publishing = publish(publication, || self.step(Step::Renaming), || self.step(Step::Confirming));
+        // So near its end it is finished, unless something hangs: then what it did shows in the next attempt's first look.
+        let too_late = async {
+            self.cancel.cancelled().await;
+            sleep(self.patience.call).await;
+        };
+        let published = tokio::select! {
+            biased;
+            published = publishing => published?,
+            () = too_late => return Err(Fault::cancelled("the attempt was cancelled while it was renaming")),
+        };
         if published.by_another {
             self.clear(prepared.destination_server.as_deref()).await;
         }

@@ -33,7 +33,7 @@ enum End {
 /// No attempt takes longer than all its limits together, each of them met.
 const LONGEST: Duration = Duration::from_secs(120);
 /// A cancelled one may finish what it is publishing.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
+const ENDS_WITHIN: Duration = Duration::from_secs(15);
 
 async fn attempt(bottle: &Bottle, engine: &dyn Engine, job: &Job, end: End) -> Result<Carried, Fault> {
     let (report, _news) = watch::channel(Report::start());
