@@ -5,6 +5,7 @@
 
 mod begin;
 mod doers;
+mod ground;
 mod session;
 pub(crate) mod sweep;
 pub(crate) mod take_back;

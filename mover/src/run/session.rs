@@ -5,30 +5,28 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lightrail_topics::events::Start;
 use lightrail_topics::kafka::{
-    Admin, Connection, GroupReader, GroupSettings, Isolation, KafkaError, KafkaEvent, Offset, PublishError,
-    Publisher, Reader, Timeouts, read_to_end,
+    Admin, GroupReader, GroupSettings, KafkaError, KafkaEvent, Publisher, Timeouts,
 };
-use lightrail_topics::{Event, Lfn, Message, Millis, SiteName, Topic, Topics, decode, message};
+use lightrail_topics::{Lfn, Message, SiteName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::doers::{Doers, Gap, chain, fill_gap, learn_servers};
+use super::ground::{FOLLOWED, Ground};
 use super::sweep::Sweep;
 use super::take_back::{ReadBack, load, take_back};
 use super::{Life, Phase, RunError, begin};
 use crate::clock::Clock;
-use crate::config::StartFrom;
 use crate::intake::folder;
 use crate::intake::kafka::{IntakeEnd, feed};
 use crate::journal::{Journal, Opened, SledJournal};
 use crate::ledger::rows::PartitionKey;
 use crate::ledger::{Ledger, transfer};
 use crate::logbook::LogbookClient;
-use crate::outbox::{OnKafka, OutboxEnd, Publishing, READ_BACK, ends, publish};
+use crate::outbox::{OnKafka, OutboxEnd, Publishing, ends, publish};
 use crate::owner::{self, Input, Parts};
-use crate::rival::{Identity, rival};
+use crate::rival::rival;
 
 /// How a session ended.
 #[derive(Debug)]
@@ -41,20 +39,8 @@ pub(super) enum End {
     AgainWithout(String),
 }
 
-/// What a session stands on.
-struct Ground<'a> {
-    life: &'a Life,
-    identity: Identity,
-    topics: Topics,
-    connection: Connection,
-    admin: Admin,
-}
-
 /// Positions of the topics that the mover follows, as the journal has them: shared with the group's assignment.
 type Positions = Arc<Mutex<HashMap<(String, i32), i64>>>;
-
-const FOLLOWED: [Topic; 5] =
-    [Topic::Runs, Topic::FileCatalog, Topic::Experiments, Topic::Routes, Topic::RoutesOverride];
 
 pub(super) async fn session(life: &Life, journal: SledJournal, opened: Opened) -> Result<End, RunError> {
     let identity = begin::identity(&life.config);
@@ -75,14 +61,6 @@ pub(super) async fn session(life: &Life, journal: SledJournal, opened: Opened) -
 }
 
 impl Ground<'_> {
-    fn now(&self) -> Millis {
-        self.life.clock.now()
-    }
-
-    fn names(&self, topics: &[Topic]) -> Vec<String> {
-        topics.iter().map(|topic| self.topics.name(*topic)).collect()
-    }
-
     async fn live(&self, mut journal: Box<dyn Journal>, opened: Opened) -> Result<End, RunError> {
         self.await_kafka().await?;
         self.await_topics().await;
@@ -153,211 +131,6 @@ impl Ground<'_> {
             gap,
         )
         .await
-    }
-
-    async fn await_kafka(&self) -> Result<(), RunError> {
-        let bootstrap = self.life.config.kafka.bootstrap_servers();
-        self.life.phase(format!("waits for Kafka at {bootstrap}"));
-        let mut wait = Duration::from_millis(250);
-        loop {
-            match self.admin.reach().await {
-                Ok(()) => return Ok(()),
-                Err(error @ KafkaError::Settings(_)) => return Err(error.into()),
-                Err(error) => self.life.phase(format!("waits for Kafka at {bootstrap}: {}", chain(&error))),
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(5));
-        }
-    }
-
-    /// Our own topics must be there; one that keeps its messages too short is said at every start.
-    async fn await_topics(&self) {
-        let config = &self.life.config.kafka;
-        let partitions = i32::try_from(config.partitions).unwrap_or(i32::MAX);
-        let mut specs =
-            self.topics.specs(partitions, config.replication.map_or(-1, |n| i32::try_from(n).unwrap_or(-1)));
-        let ours = [&READ_BACK[..], &[Topic::Routes, Topic::RoutesOverride, Topic::DeadLetters]].concat();
-        specs.retain(|spec| ours.iter().any(|topic| self.topics.name(*topic) == spec.name));
-        loop {
-            match self.admin.describe(&specs).await {
-                Ok(reports) => {
-                    let short: Vec<String> = reports
-                        .iter()
-                        .flat_map(|report| {
-                            report.differences.iter().map(move |difference| (report, difference))
-                        })
-                        .filter(|(_, difference)| difference.loses_messages)
-                        .map(|(report, difference)| format!("{}: {difference}", report.name))
-                        .collect();
-                    for topic in &short {
-                        tracing::error!(topic, "topic loses messages too early");
-                    }
-                    #[allow(clippy::cast_precision_loss)] // a handful of topics
-                    metrics::gauge!(crate::metric::SHORT_RETENTION).set(short.len() as f64);
-                    return;
-                }
-                Err(error) => {
-                    let hint = if matches!(error, KafkaError::UnknownTopic(_)) {
-                        "; make them with `lightrail-mover topics --create`"
-                    } else {
-                        ""
-                    };
-                    self.life.phase(format!("waits for its topics: {}{hint}", chain(&error)));
-                }
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-
-    /// Asks Kafka until it answers.
-    async fn patiently<T>(&self, what: &str, ask: impl AsyncFn() -> Result<T, KafkaError>) -> T {
-        let mut wait = Duration::from_millis(250);
-        loop {
-            match ask().await {
-                Ok(answer) => return answer,
-                Err(error) => self.life.phase(format!("{what}: {}", chain(&error))),
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(5));
-        }
-    }
-
-    /// The instant from which the mover moves: said once on `requests`, at the very first start by the configuration.
-    async fn start(&self) -> Result<StartInstant, RunError> {
-        let requests = vec![self.topics.name(Topic::Requests)];
-        let limit = Duration::from_secs(90);
-        let none = BTreeMap::new();
-        let reader = self.connection.named(format!("{}-start", self.connection.client_id));
-        let records = self
-            .patiently("reads requests", async || read_to_end(&reader, &requests, &none, limit).await)
-            .await;
-        let said = records.iter().rev().find_map(|record| match decode(&self.topics, record) {
-            Ok(Event::Start(start)) if start.mover == self.identity.mover => Some(start.from),
-            _ => None,
-        });
-        if let Some(Some(since)) = self.life.options.rebuild {
-            return Ok(StartInstant { from: since, new: said.is_none() });
-        }
-        if let Some(from) = said {
-            return Ok(StartInstant { from, new: false });
-        }
-        let group = self.identity.group();
-        let followed = self.names(&FOLLOWED[..3]);
-        let committed = self
-            .patiently("looks at its group", async || self.admin.committed(&group, &followed).await)
-            .await;
-        let spoke = records.iter().any(|record| record.ce_source() == Some(&self.identity.source()));
-        if !committed.is_empty() || spoke {
-            tracing::warn!(
-                "kafka knows this mover, but not since when it moves; begins with all that the topics hold"
-            );
-            return Ok(StartInstant { from: Millis(0), new: true });
-        }
-        let from = match self.life.config.start_from {
-            None => return Err(RunError::NoStart(self.identity.mover.to_string())),
-            Some(StartFrom::Now) => self.now(),
-            Some(StartFrom::Time(at)) => at,
-            Some(StartFrom::Earliest) => Millis(0),
-        };
-        Ok(StartInstant { from, new: true })
-    }
-
-    async fn say_start(&self, publisher: &Publisher, from: Millis) -> Result<(), RunError> {
-        let start = Start { mover: self.identity.mover.clone(), from, at: self.now() };
-        let message = message::start(&start, &self.identity.source(), start.at);
-        loop {
-            match publisher.publish(vec![message.clone()]).await {
-                Ok(_) => return Ok(()),
-                Err(PublishError::Retriable(error)) => {
-                    self.life.phase(format!("writes its start: {}", chain(&error)))
-                }
-                Err(error) => {
-                    return Err(RunError::Start {
-                        what: "start cannot be written".to_owned(),
-                        source: error.into(),
-                    });
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    }
-
-    /// Where reading begins: the journal's positions, and for partitions that it does not know, the start's instant. One
-    /// that lies outside of its partition makes the journal doubtful.
-    async fn positions(
-        &self,
-        journals: &BTreeMap<PartitionKey, i64>,
-        from: Millis,
-    ) -> Result<HashMap<(String, i32), i64>, String> {
-        let mut positions = HashMap::new();
-        for topic in FOLLOWED {
-            let name = self.topics.name(topic);
-            let marks = self
-                .patiently(&format!("looks at {name}"), async || self.admin.watermarks(&name).await)
-                .await;
-            let timed = if topic.is_logbooks() && from > Millis(0) {
-                self.patiently(&format!("looks at {name}"), async || {
-                    self.admin.offsets_for_time(&name, from).await
-                })
-                .await
-            } else {
-                Vec::new()
-            };
-            for (partition, low, high) in marks {
-                let key = PartitionKey { topic: name.clone(), partition };
-                let at = match journals.get(&key) {
-                    Some(at) if *at < low || *at > high => {
-                        return Err(format!(
-                            "position {at} of {name}/{partition} lies outside of {low}..{high}: messages were lost unread, \
-                             or the topic was made anew"
-                        ));
-                    }
-                    Some(at) => *at,
-                    None => timed
-                        .iter()
-                        .find(|(p, _)| *p == partition)
-                        .map_or(low, |(_, at)| (*at).clamp(low, high)),
-                };
-                positions.insert((name.clone(), partition), at);
-            }
-        }
-        Ok(positions)
-    }
-
-    /// Up to when the logbook's messages since `from` have been dropped from its topics, if some have.
-    async fn dropped(&self, from: Millis) -> Option<Millis> {
-        let name = self.topics.name(Topic::Runs);
-        let marks =
-            self.patiently(&format!("looks at {name}"), async || self.admin.watermarks(&name).await).await;
-        let mut until = None;
-        for (partition, low, high) in marks {
-            if low == 0 {
-                continue;
-            }
-            let first = if low == high { None } else { self.first_kept(&name, partition, low).await };
-            // Nothing is left: all of it up to now is gone.
-            let kept = first.unwrap_or_else(|| self.now());
-            until = until.max((kept > from).then_some(kept));
-        }
-        until
-    }
-
-    async fn first_kept(&self, topic: &str, partition: i32, low: i64) -> Option<Millis> {
-        let reader = self.connection.named(format!("{}-first", self.connection.client_id));
-        let at = [(topic.to_owned(), partition, Offset::At(low))];
-        let mut reader = Reader::assign(&reader, &at, Isolation::ReadCommitted).ok()?;
-        let next = tokio::time::timeout(Duration::from_secs(10), reader.next()).await.ok()??;
-        next.ok()?.timestamp
-    }
-
-    /// The offsets of our own topics that the journal has confirmed.
-    fn confirmed(&self, journals: &BTreeMap<PartitionKey, i64>) -> BTreeMap<(String, i32), i64> {
-        let ours = self.names(&READ_BACK);
-        journals
-            .iter()
-            .filter(|(key, _)| ours.contains(&key.topic))
-            .map(|(key, at)| ((key.topic.clone(), key.partition), *at))
-            .collect()
     }
 
     /// Everybody works until one of them ends.
@@ -541,12 +314,6 @@ impl Ground<'_> {
         let client = LogbookClient::new(&logbook.url, logbook.user.clone(), token, logbook.answer);
         client.map(Some).map_err(|error| start(error.into()))
     }
-}
-
-struct StartInstant {
-    from: Millis,
-    /// Whether it has still to be said.
-    new: bool,
 }
 
 fn ended(owned: Result<(owner::End, Box<dyn Journal>), tokio::task::JoinError>) -> End {
