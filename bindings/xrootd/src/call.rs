@@ -62,8 +62,8 @@ pub(crate) fn send<T: Send + 'static, H: Send + Sync + 'static>(
     submit: impl FnOnce(sys::xrds_done, *mut c_void, u32, *mut u8),
 ) -> Pending<T> {
     let (sender, receiver) = oneshot::channel();
-    let until = Instant::now() + deadline + GRACE;
-    if settings::stopped() {
+    let until = after(deadline) + GRACE;
+    if settings::stopping() {
         let message = "the client library was shut down".to_owned();
         let _ = sender.send(Err(Refusal { code: 207, errno: 0, message, by: None }));
         return Pending { receiver, what, limit: deadline, until };
@@ -74,9 +74,14 @@ pub(crate) fn send<T: Send + 'static, H: Send + Sync + 'static>(
     Pending { receiver, what, limit: deadline, until }
 }
 
+/// The moment when a deadline has passed; one beyond all use is a month.
+pub(crate) fn after(deadline: Duration) -> Instant {
+    Instant::now() + deadline.min(Duration::from_secs(30 * 86_400))
+}
+
 /// The library's timeouts are whole seconds, and 0 means its own default.
 fn whole_seconds(limit: Duration) -> u32 {
-    let up = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
+    let up = limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0));
     u32::try_from(up.clamp(1, 65_535)).unwrap_or(65_535)
 }
 

@@ -56,6 +56,8 @@ impl Default for Settings {
 enum Phase {
     Fresh,
     Set(Settings),
+    /// Nothing new is taken; abandoned files are still closed.
+    Stopping,
     Stopped,
 }
 
@@ -74,7 +76,9 @@ pub fn init(settings: &Settings) -> Result<(), Error> {
         Phase::Set(_) => {
             Err(Error::invalid("xrootd set-up", "the client library is set up with other settings already"))
         }
-        Phase::Stopped => Err(Error::invalid("xrootd set-up", "the client library was shut down")),
+        Phase::Stopping | Phase::Stopped => {
+            Err(Error::invalid("xrootd set-up", "the client library was shut down"))
+        }
     }
 }
 
@@ -90,7 +94,12 @@ pub(crate) fn ensure() {
     }
 }
 
-/// Whether [`shutdown`] has run: nothing may be submitted any more.
+/// Whether [`shutdown`] was called: nothing new may be submitted.
+pub(crate) fn stopping() -> bool {
+    matches!(&*PHASE.lock().unwrap_or_else(PoisonError::into_inner), Phase::Stopping | Phase::Stopped)
+}
+
+/// Whether the library's threads are gone: nothing would ever be answered.
 pub(crate) fn stopped() -> bool {
     matches!(&*PHASE.lock().unwrap_or_else(PoisonError::into_inner), Phase::Stopped)
 }
@@ -98,13 +107,16 @@ pub(crate) fn stopped() -> bool {
 /// Stops the library's threads, for the end of the process: its threads outlive `main` otherwise and may hang the exit.
 /// Requests under way are lost, later ones fail. Blocks for up to two seconds while abandoned files are closed.
 pub fn shutdown() {
-    let before = {
-        let mut phase = PHASE.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *phase, Phase::Stopped)
-    };
-    if matches!(before, Phase::Set(_)) {
-        handle::drain(Duration::from_secs(2));
-        handle::stop();
+    let enter = |phase| std::mem::replace(&mut *PHASE.lock().unwrap_or_else(PoisonError::into_inner), phase);
+    match enter(Phase::Stopping) {
+        Phase::Set(_) => {
+            handle::drain(Duration::from_secs(2));
+            enter(Phase::Stopped);
+            handle::stop();
+        }
+        Phase::Fresh | Phase::Stopped => drop(enter(Phase::Stopped)),
+        // Another thread is at it.
+        Phase::Stopping => {}
     }
 }
 

@@ -9,9 +9,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use crate::call::Pending;
+use crate::call::{self, Pending};
 use crate::canonical;
 use crate::credentials::Login;
 use crate::error::{Error, code};
@@ -232,7 +230,7 @@ impl Copying {
     /// Waits for the end of the copy, at most until `deadline` has passed from now. Cancel-safe; after a time-out the
     /// copy still runs.
     pub async fn wait(&mut self, deadline: Duration) -> Result<(), Error> {
-        let until = Instant::now() + deadline;
+        let until = call::after(deadline);
         loop {
             let Step::Running(_, second) = &mut self.step else {
                 return Err(Error::invalid("copy", "waited for before it was started"));
@@ -270,7 +268,7 @@ impl Copying {
     /// Closes both sides; a copy that still runs or waits is cancelled first. An error of the destination's close means
     /// that the file must not be believed.
     pub async fn close(mut self, deadline: Duration) -> Result<(), Error> {
-        let until = Instant::now() + deadline;
+        let until = call::after(deadline);
         if let Step::Queued(pending) | Step::Running(_, pending) = &mut self.step {
             // A file with a sync under way cannot be closed.
             let _ = self.destination.fcntling(b"ofs.tpc cancel", deadline).answer().await;
