@@ -189,7 +189,7 @@ running=
 ticker=
 
 stop_ticker() {
-    [ -z "$ticker" ] || kill "$ticker" 2>/dev/null
+    [ -z "$ticker" ] || kill -- "-$ticker" 2>/dev/null
     ticker=
 }
 
@@ -205,6 +205,20 @@ stop_running() {
         sleep 0.1
     done
     kill -KILL -- "-$group" 2>/dev/null
+}
+
+# Everything that runs below this script carries this; so also what outlives its parent is found, and only that.
+export LIGHTRAIL_RUN="$$-$RANDOM$RANDOM"
+
+# Ends what was started and has outlived its parent (a killed server's copy program, say), and says so.
+stop_left_behind() {
+    local left
+    left=$(grep -lzsxF -- "LIGHTRAIL_RUN=$LIGHTRAIL_RUN" /proc/[0-9]*/environ | cut -d/ -f3 | paste -sd ' ' -)
+    local pid ended=0
+    for pid in $left; do
+        kill -KILL "$pid" 2>/dev/null && ended=$((ended + 1))
+    done
+    [ "$ended" -eq 0 ] || say "$ended processes were left behind and are ended"
 }
 
 # run_group COMMAND...: runs it in a process group of its own, so that an interrupt ends all of it, and gives its status.
@@ -223,8 +237,10 @@ run_group() {
 while_alive() {
     local what=$1 status=0 begin=$SECONDS
     shift
+    set -m
     (while sleep 30; do printf '... %s, %d s so far\n' "$what" $((SECONDS - begin)) >&2; done) &
     ticker=$!
+    set +m
     disown "$ticker"
     run_group "$@" || status=$?
     stop_ticker
