@@ -78,8 +78,8 @@ fn run_key(number: u32) -> RunKey {
 }
 
 /// The status that the program would exit with, and what it would say.
-fn status_of(failure: Failure) -> (u8, String) {
-    let code = match &failure {
+fn status_of(failure: &Failure) -> (u8, String) {
+    let code = match failure {
         Failure::Usage(_) => 2,
         Failure::Run(error) => error.exit_status(),
         Failure::Other(_) => 1,
@@ -100,7 +100,7 @@ async fn a_running_mover_is_asked_and_its_refusals_become_exit_statuses() {
     let remote = at(Some(token));
     assert_eq!(remote.ready().await.unwrap().notes, ["waits for Kafka"]);
     assert_eq!(remote.why(&run_key(12)).await.unwrap().sites[0].missing.len(), 1);
-    let (code, words) = status_of(remote.why(&run_key(13)).await.unwrap_err());
+    let (code, words) = status_of(&remote.why(&run_key(13)).await.unwrap_err());
     assert_eq!((code, words.as_str()), (2, "run of mfxlv9518 `13` is unknown, did you mean `12`?"));
     let body = WishBody {
         of: "mfxlv9518/12@NERSC".parse().unwrap(),
@@ -111,11 +111,11 @@ async fn a_running_mover_is_asked_and_its_refusals_become_exit_statuses() {
     let wished = remote.wish(Action::Pause, &body).await.unwrap();
     assert_eq!((wished.wish.held, wished.wish.why.as_str(), wished.transfers), (Some(true), "full disk", 18));
 
-    let (code, words) = status_of(at(None).wish(Action::Pause, &body).await.unwrap_err());
+    let (code, words) = status_of(&at(None).wish(Action::Pause, &body).await.unwrap_err());
     assert!(code == 1 && words.contains("token"), "{code} {words}");
     // An experiment without runs is a name that is not known.
     let nobody = show::status(&remote, Some("nobody".parse().unwrap())).await.unwrap_err();
-    assert_eq!(status_of(nobody), (2, "experiment `nobody` is unknown".to_owned()));
+    assert_eq!(status_of(&nobody), (2, "experiment `nobody` is unknown".to_owned()));
     show::status(&remote, None).await.unwrap();
 }
 
@@ -123,14 +123,14 @@ async fn a_running_mover_is_asked_and_its_refusals_become_exit_statuses() {
 async fn nobody_or_somebody_else_at_the_address_is_said() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (code, words) =
-        status_of(Remote::at(format!("http://{free}"), None).unwrap().ready().await.unwrap_err());
+        status_of(&Remote::at(format!("http://{free}"), None).unwrap().ready().await.unwrap_err());
     assert!(code == 1 && words.starts_with(&format!("no mover answers at http://{free}")), "{code} {words}");
 
     let other = axum::Router::new().fallback(|| async { "hello" });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(async move { axum::serve(listener, other).await });
-    let (code, words) = status_of(Remote::at(url, None).unwrap().why(&run_key(1)).await.unwrap_err());
+    let (code, words) = status_of(&Remote::at(url, None).unwrap().why(&run_key(1)).await.unwrap_err());
     assert!(code == 1 && words.contains("is no mover of this version"), "{code} {words}");
     serving.abort();
 }
@@ -151,6 +151,6 @@ fn the_address_comes_from_the_configuration() {
     assert_eq!(Remote::of(&running(None)).unwrap().url(), "http://127.0.0.1:99");
     assert_eq!(Remote::of(&running(Some("http://there:1/"))).unwrap().url(), "http://there:1");
     std::fs::write(&file, "mover = 5").unwrap();
-    let (code, words) = status_of(Remote::of(&running(None)).unwrap_err());
+    let (code, words) = status_of(&Remote::of(&running(None)).unwrap_err());
     assert!(code == 2 && words.lines().count() > 3, "{code} {words}");
 }

@@ -74,6 +74,26 @@ impl SledJournal {
         Lock::look(&settings.folder)
     }
 
+    /// Moves the folder aside, as `<folder>.<word>-<unixtime>`, where nobody has it: for a rebuild that is wished.
+    /// Says where it lies now, or nothing if there was none.
+    pub fn set_aside(
+        settings: &config::Journal,
+        mover: &MoverName,
+        host: &str,
+        word: &str,
+    ) -> Result<Option<PathBuf>, JournalError> {
+        let folder = &settings.folder;
+        let of_folder = |doing| move |source| JournalError::Folder { folder: folder.clone(), doing, source };
+        if !folder.try_exists().map_err(of_folder("looked at"))? {
+            return Ok(None);
+        }
+        let holder = Holder { mover: mover.to_string(), host: host.to_owned(), pid: std::process::id() };
+        let lock = Lock::take(folder, holder)?;
+        let aside = open::aside(folder, word).map_err(of_folder("moved aside"))?;
+        drop(lock);
+        Ok(Some(aside))
+    }
+
     /// Bytes that the folder takes on disk.
     pub fn bytes_on_disk(&self) -> Result<u64, JournalError> {
         open::bytes_of(&self.folder).map_err(|source| JournalError::Folder {

@@ -48,7 +48,8 @@ impl Place<'_> {
             let because = if lock.flushed().is_some() { Because::Gone } else { Because::New };
             return self.fresh(lock, because);
         }
-        let (found, aside): (Found, _) = (self.look(), || self.aside().map_err(of_folder("moved aside")));
+        let (found, aside): (Found, _) =
+            (self.look(), || aside(self.folder, "damaged").map_err(of_folder("moved aside")));
         let because = match found {
             Found::Whole(_, header) if header.mover != self.mover => {
                 let (theirs, ours) = (header.mover, self.mover.to_owned());
@@ -116,17 +117,6 @@ impl Place<'_> {
         }
     }
 
-    /// Moves the folder to `<folder>.damaged-<unixtime>`.
-    fn aside(&self) -> io::Result<PathBuf> {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let name = (since..since + 1000)
-            .map(|time| with_ending(self.folder, &format!(".damaged-{time}")))
-            .find(|name| !name.try_exists().unwrap_or(true))
-            .ok_or_else(|| io::Error::other("no name is free"))?;
-        std::fs::rename(self.folder, &name)?;
-        Ok(name)
-    }
-
     /// Writes all rows of `db` into `<folder>.new`, whole and flushed.
     pub(super) fn write_anew(&self, db: &sled::Db, header: &[u8]) -> sled::Result<()> {
         let folder = with_ending(self.folder, ".new");
@@ -152,6 +142,17 @@ impl Place<'_> {
         anew.flush()?;
         Ok(())
     }
+}
+
+/// Moves the folder to `<folder>.<word>-<unixtime>`.
+pub(super) fn aside(folder: &Path, word: &str) -> io::Result<PathBuf> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let name = (since..since + 1000)
+        .map(|time| with_ending(folder, &format!(".{word}-{time}")))
+        .find(|name| !name.try_exists().unwrap_or(true))
+        .ok_or_else(|| io::Error::other("no name is free"))?;
+    std::fs::rename(folder, &name)?;
+    Ok(name)
 }
 
 /// Puts `<folder>.new` in the place of the folder. At every moment one whole journal can be found by [`finish_swap`].

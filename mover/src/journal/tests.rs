@@ -4,6 +4,7 @@
 mod damage;
 mod full;
 mod growth;
+mod kill;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -240,6 +241,8 @@ fn a_folder_is_one_processs_and_one_movers() {
         SledJournal::is_free(&settings(folder.path())),
         Err(LockError::Held { holder: Some(_), .. })
     ));
+    let in_use = SledJournal::set_aside(&settings(folder.path()), &mover(), "there", "rebuild").unwrap_err();
+    assert!(matches!(in_use, JournalError::Lock(LockError::Held { .. })), "{in_use}");
     let refused = SledJournal::open(&settings(folder.path()), &mover(), "there").unwrap_err().to_string();
     assert!(
         refused.ends_with(&format!("in use by mover lcls-to-nersc on here, process {}", std::process::id())),
@@ -250,6 +253,11 @@ fn a_folder_is_one_processs_and_one_movers() {
     let refused = SledJournal::open(&settings(folder.path()), &other, "here").unwrap_err().to_string();
     assert!(refused.contains("belongs to mover lcls-to-nersc, not other"), "{refused}");
     assert_eq!(open(folder.path()).1, Opened::Live);
+    let aside =
+        SledJournal::set_aside(&settings(folder.path()), &mover(), "here", "rebuild").unwrap().unwrap();
+    assert!(aside.to_string_lossy().contains("journal.rebuild-") && aside.is_dir(), "{}", aside.display());
+    assert_eq!(SledJournal::set_aside(&settings(folder.path()), &mover(), "here", "rebuild").unwrap(), None);
+    assert_eq!(open(folder.path()).1, Opened::Fresh { because: Because::Gone });
 }
 
 #[test]
