@@ -3,7 +3,6 @@
 //!
 //! Never here: a mock of a broker or of a file server; any code of a service (they are started as programs).
 
-#[cfg(feature = "containers")]
 pub mod containers;
 pub mod demo;
 pub mod kafka;

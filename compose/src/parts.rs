@@ -1,8 +1,7 @@
 //! The seam between what is started (a broker, a cluster's daemons) and how: as plain processes here, in containers in
 //! `containers`. Whoever torments a part sees only [`Part`].
 
-#[cfg(test)]
-pub(crate) mod contract;
+pub mod contract;
 #[cfg(test)]
 mod tests;
 

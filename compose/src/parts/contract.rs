@@ -1,10 +1,12 @@
-//! What every way to start parts has to hold: written once, run by processes and by containers.
+//! What every way to start parts has to hold: functions that fail with what does not, written once and run by the suites
+//! for processes and for containers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, ensure};
 use lightrail_topics::kafka::{Acks, Admin, Connection, PlainProducer, read_to_end};
 use lightrail_topics::topic::{Topic, Topics};
 
@@ -16,121 +18,148 @@ use crate::xrootd::{Cluster, ClusterOptions, PREFIX, Server, make_keytab};
 const LIMIT: Duration = Duration::from_secs(30);
 const LFN: &str = "/mfx/mfxlv9518/xtc/e1234-r0012-s00-c00.xtc";
 
-/// Messages survive SIGKILL, a stopped broker is silent, and after the drop port and folder are gone.
-pub(crate) async fn a_broker_is_killed_stopped_and_dropped(parts: &dyn Parts) {
+/// Messages survive SIGKILL, a stopped broker is silent until it goes on, and after the drop port and folder are gone.
+///
+/// # Errors
+/// What of it does not hold.
+pub async fn a_broker_is_killed_stopped_and_dropped(parts: &dyn Parts) -> anyhow::Result<()> {
     let begin = Instant::now();
-    let kafka = parts.kafka(KafkaOptions::default()).await.unwrap();
+    let kafka = parts.kafka(KafkaOptions::default()).await?;
     println!("Kafka ready after {:?}", begin.elapsed());
     let connection = Connection::plain(kafka.bootstrap(), "compose-test");
-    let topics = Topics::new("t.").unwrap();
+    let topics = Topics::new("t.")?;
     let admin = |limit| Admin::new(&connection, limit);
-    admin(LIMIT).create_topics(&[topics.spec(Topic::Runs, 1, 1)]).await.unwrap();
+    admin(LIMIT).create_topics(&[topics.spec(Topic::Runs, 1, 1)]).await?;
     let topic = topics.name(Topic::Runs);
-    let producer = PlainProducer::start(&connection, Acks::All, LIMIT).unwrap();
-    producer.send(&topic, None, &[], Some(b"run 12")).await.unwrap();
+    let producer = PlainProducer::start(&connection, Acks::All, LIMIT)?;
+    producer.send(&topic, None, &[], Some(b"run 12")).await?;
 
-    kafka.kill().await.unwrap();
-    let port: u16 = kafka.bootstrap().rsplit(':').next().unwrap().parse().unwrap();
-    assert!(!listens(port).await);
+    kafka.kill().await?;
+    let port: u16 = kafka.bootstrap().rsplit(':').next().context("an address has a port")?.parse()?;
+    ensure!(!listens(port).await, "a killed broker takes connections");
     let begin = Instant::now();
-    kafka.restart().await.unwrap();
+    kafka.restart().await?;
     println!("Kafka ready again {:?} after SIGKILL", begin.elapsed());
-    let records = read_to_end(&connection, &[topic], &BTreeMap::new(), LIMIT).await.unwrap();
-    assert_eq!(records.iter().map(|record| record.value.clone().unwrap()).collect::<Vec<_>>(), [b"run 12"]);
+    let records = read_to_end(&connection, &[topic], &BTreeMap::new(), LIMIT).await?;
+    let values: Vec<_> = records.iter().filter_map(|record| record.value.as_deref()).collect();
+    ensure!(values == [b"run 12"], "after SIGKILL the topic holds {values:?}");
 
-    kafka.stop().unwrap();
-    assert!(admin(Duration::from_secs(2)).reach().await.is_err());
-    kafka.cont().unwrap();
-    admin(LIMIT).reach().await.unwrap();
+    kafka.stop()?;
+    ensure!(admin(Duration::from_secs(2)).reach().await.is_err(), "a stopped broker answers");
+    kafka.cont()?;
+    admin(LIMIT).reach().await?;
 
-    let data = kafka.data().unwrap().to_path_buf();
+    let data = kafka.data()?.to_path_buf();
     drop(kafka);
-    assert!(!listens(port).await);
-    assert!(!data.exists(), "the data folder is removed");
+    ensure!(!listens(port).await, "a dropped broker takes connections");
+    ensure!(!data.exists(), "a dropped broker's folder {} is still there", data.display());
+    Ok(())
 }
 
-/// A file put in at one site is copied by the destination's server, and `xrdcp` finds the checksums equal.
-pub(crate) async fn a_third_party_copy_goes_from_door_to_door(parts: &dyn Parts) {
+/// A file of one site is copied by the other's server, `xrdcp` finds the checksums equal, and it can be read by the door.
+///
+/// # Errors
+/// What of it does not hold.
+pub async fn a_third_party_copy_goes_from_door_to_door(parts: &dyn Parts) -> anyhow::Result<()> {
     let begin = Instant::now();
-    let (slac, nersc) = tokio::try_join!(
-        parts.cluster(ClusterOptions::separate("SLAC")),
-        parts.cluster(ClusterOptions::shared("NERSC"))
-    )
-    .unwrap();
+    let (slac, nersc) = both(parts, None).await?;
     println!("two clusters ready after {:?}", begin.elapsed());
     let bytes: Vec<u8> = (0..2_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
-    slac.write(1, LFN, &bytes).unwrap();
-    let output = third_party_copy(&slac, &nersc, None).await;
-    assert!(output.status.success(), "{output:?}\n{}", nersc.server(0).log());
-    assert_eq!(std::fs::read(nersc.path_of(LFN)).unwrap(), bytes);
+    slac.write(1, LFN, &bytes)?;
+    let copied = third_party_copy(&slac, &nersc, None).await?;
+    ensure!(copied.status.success(), "{copied:?}\n{}", nersc.server(0).log());
+    ensure!(std::fs::read(nersc.path_of(LFN))? == bytes, "the copy differs");
 
-    let back = tempfile::NamedTempFile::new().unwrap();
-    let output = run("xrdcp", &["--force", "--silent", &nersc.url(LFN), back.path().to_str().unwrap()]).await;
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(std::fs::read(back.path()).unwrap(), bytes);
+    let scratch = Scratch::new()?;
+    let back = scratch.path().join("back");
+    let read = run("xrdcp", &["--silent", &nersc.url(LFN), &back.display().to_string()]).await?;
+    ensure!(read.status.success(), "{read:?}");
+    ensure!(std::fs::read(&back)? == bytes, "what is read by the door differs");
+    Ok(())
 }
 
 /// With a shared secret only who has the key gets in, and the servers among themselves.
-pub(crate) async fn with_sss_only_who_has_the_key_copies(parts: &dyn Parts) {
-    let scratch = Scratch::new().unwrap();
-    let keytab = make_keytab(scratch.path()).await.unwrap();
-    let with_key = |options: ClusterOptions| ClusterOptions { sss: Some(keytab.clone()), ..options };
-    let (slac, nersc) = tokio::try_join!(
-        parts.cluster(with_key(ClusterOptions::separate("SLAC"))),
-        parts.cluster(with_key(ClusterOptions::shared("NERSC")))
-    )
-    .unwrap();
-    slac.write(0, LFN, b"secret").unwrap();
-    let stranger = third_party_copy(&slac, &nersc, None).await;
-    assert!(String::from_utf8_lossy(&stranger.stderr).contains("Auth failed"), "{stranger:?}");
-    let friend = third_party_copy(&slac, &nersc, Some(&keytab)).await;
-    assert!(friend.status.success(), "{friend:?}");
-    assert_eq!(std::fs::read(nersc.path_of(LFN)).unwrap(), b"secret");
+///
+/// # Errors
+/// What of it does not hold.
+pub async fn with_sss_only_who_has_the_key_copies(parts: &dyn Parts) -> anyhow::Result<()> {
+    let scratch = Scratch::new()?;
+    let keytab = make_keytab(scratch.path()).await?;
+    let (slac, nersc) = both(parts, Some(&keytab)).await?;
+    slac.write(0, LFN, b"secret")?;
+    let stranger = third_party_copy(&slac, &nersc, None).await?;
+    ensure!(String::from_utf8_lossy(&stranger.stderr).contains("Auth failed"), "{stranger:?}");
+    let friend = third_party_copy(&slac, &nersc, Some(&keytab)).await?;
+    ensure!(friend.status.success(), "{friend:?}");
+    ensure!(std::fs::read(nersc.path_of(LFN))? == b"secret", "the copy differs");
+    Ok(())
 }
 
 /// Each of a cluster's four kinds of daemon is killed and comes back; a stopped server answers nothing until it goes on.
-pub(crate) async fn daemons_are_killed_and_stopped(parts: &dyn Parts) {
-    let cluster = parts.cluster(ClusterOptions::shared("NERSC")).await.unwrap();
+///
+/// # Errors
+/// What of it does not hold.
+pub async fn daemons_are_killed_and_stopped(parts: &dyn Parts) -> anyhow::Result<()> {
+    let cluster = parts.cluster(ClusterOptions::shared("NERSC")).await?;
     let server = cluster.server(0);
-    let stat = async || {
-        let mut command = tokio::process::Command::new("xrdfs");
-        command.args([server.address(), "stat", PREFIX]).kill_on_drop(true);
-        tokio::time::timeout(Duration::from_secs(2), command.output()).await
-    };
-    assert!(stat().await.unwrap().unwrap().status.success());
+    ensure!(answers(server).await, "a running server does not answer");
     server.stop();
-    assert!(stat().await.is_err(), "a stopped server answers nothing");
-    assert!(server.is_running());
+    ensure!(!answers(server).await, "a stopped server answers");
+    ensure!(server.is_running(), "a stopped server has ended");
     server.cont();
-    assert!(stat().await.unwrap().unwrap().status.success());
+    ensure!(answers(server).await, "a server that goes on does not answer");
 
-    torment(&cluster, "a data server", server).await;
-    torment(&cluster, "its cmsd", cluster.cmsd(0)).await;
-    torment(&cluster, "the redirector", cluster.redirector()).await;
-    torment(&cluster, "its cmsd", cluster.redirector_cmsd()).await;
+    torment(&cluster, "a data server", server).await?;
+    torment(&cluster, "its cmsd", cluster.cmsd(0)).await?;
+    torment(&cluster, "the redirector", cluster.redirector()).await?;
+    torment(&cluster, "its cmsd", cluster.redirector_cmsd()).await
 }
 
-async fn torment(cluster: &Cluster, what: &str, server: &Server) {
+async fn both(parts: &dyn Parts, keytab: Option<&Path>) -> anyhow::Result<(Cluster, Cluster)> {
+    let with_key = |options: ClusterOptions| ClusterOptions { sss: keytab.map(Path::to_path_buf), ..options };
+    tokio::try_join!(
+        parts.cluster(with_key(ClusterOptions::separate("SLAC"))),
+        parts.cluster(with_key(ClusterOptions::shared("NERSC")))
+    )
+}
+
+async fn torment(cluster: &Cluster, what: &str, server: &Server) -> anyhow::Result<()> {
     server.kill();
-    assert!(!server.is_running());
+    ensure!(!server.is_running(), "{what} lives after SIGKILL");
     let begin = Instant::now();
-    server.restart().await.unwrap();
-    cluster.ready(Duration::from_secs(60)).await.unwrap();
+    server.restart().await?;
+    cluster.ready(Duration::from_secs(60)).await?;
     println!("{what} killed and started again: ready after {:?}", begin.elapsed());
+    Ok(())
 }
 
-async fn third_party_copy(from: &Cluster, to: &Cluster, key: Option<&Path>) -> std::process::Output {
+/// Whether it tells within 2 s what it has.
+async fn answers(server: &Server) -> bool {
+    let mut command = tokio::process::Command::new("xrdfs");
+    command.args([server.address(), "stat", PREFIX]).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(2), command.output()).await;
+    output.is_ok_and(|output| output.is_ok_and(|output| output.status.success()))
+}
+
+async fn third_party_copy(from: &Cluster, to: &Cluster, key: Option<&Path>) -> anyhow::Result<Output> {
     let mut command = tokio::process::Command::new("xrdcp");
     command.args(["--silent", "--tpc", "only", "--cksum", "adler32", &from.url(LFN), &to.url(LFN)]);
-    command.env_remove("XrdSecSSSKT").envs(key.map(|key| ("XrdSecSSSKT", key))).kill_on_drop(true);
-    tokio::time::timeout(LIMIT, command.output()).await.expect("ends in time").unwrap()
+    command.env_remove("XrdSecSSSKT").envs(key.map(|key| ("XrdSecSSSKT", key)));
+    end(command).await
 }
 
 /// Runs a program to its end.
-pub(crate) async fn run(program: &str, args: &[&str]) -> std::process::Output {
+pub(crate) async fn run(program: &str, args: &[&str]) -> anyhow::Result<Output> {
     let mut command = tokio::process::Command::new(program);
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-    tokio::time::timeout(LIMIT, command.output()).await.expect("ends in time").unwrap()
+    command.args(args);
+    end(command).await
+}
+
+async fn end(mut command: tokio::process::Command) -> anyhow::Result<Output> {
+    let what = command.as_std().get_program().display().to_string();
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(LIMIT, output).await.with_context(|| format!("{what} does not end"))?;
+    output.with_context(|| format!("cannot run {what}"))
 }
 
 async fn listens(port: u16) -> bool {

@@ -14,7 +14,7 @@ async fn a_slow_checksum_is_right_and_slow() {
     cluster.write(0, "/mfx/mfxlv9518/xtc/a.xtc", b"Wikipedia").unwrap();
     let begin = std::time::Instant::now();
     let url = format!("root://{}", cluster.server(0).address());
-    let output = run("xrdfs", &[&url, "query", "checksum", "/data/mfx/mfxlv9518/xtc/a.xtc"]).await;
+    let output = run("xrdfs", &[&url, "query", "checksum", "/data/mfx/mfxlv9518/xtc/a.xtc"]).await.unwrap();
     assert_eq!(
         String::from_utf8_lossy(&output.stdout).trim().trim_end_matches('\0'),
         "adler32 11e60398",
@@ -55,7 +55,7 @@ async fn a_full_store_refuses_and_takes_again_when_there_is_room() {
     let copy = async |name: &str| {
         // To the data server itself: the redirector may refuse or not, by what it knows of the space.
         let url = format!("root://{}//data/{name}", cluster.server(0).address());
-        run("xrdcp", &["--silent", source.to_str().unwrap(), &url]).await
+        run("xrdcp", &["--silent", source.to_str().unwrap(), &url]).await.unwrap()
     };
     assert!(copy("a").await.status.success());
     disk.fill(1 << 20).unwrap();
