@@ -1,7 +1,7 @@
 //! Which servers a copy uses. Pure: the same arguments, the same answer.
 
 /// The servers in the order in which they should be tried: the preferred one, then the others turned by `turn` so
-/// that files spread, then those to avoid (the one that failed longest ago first).
+/// that files spread, then those to avoid, which are listed last failure first and tried the other way round.
 pub(super) fn ranked(servers: &[String], prefer: Option<&str>, avoid: &[String], turn: u64) -> Vec<String> {
     let avoided = |server: &String| avoid.iter().position(|bad| bad == server);
     let mut order = servers.to_vec();
@@ -15,7 +15,7 @@ pub(super) fn ranked(servers: &[String], prefer: Option<&str>, avoid: &[String],
     order.sort_by_key(|server| match avoided(server) {
         None if prefer == Some(server.as_str()) => (0, 0),
         None => (1, 0),
-        Some(place) => (2, place),
+        Some(place) => (2, avoid.len() - place),
     });
     order
 }
@@ -33,7 +33,7 @@ mod tests {
         let servers = names("a b c d");
         assert_eq!(ranked(&servers, None, &[], 0), names("a b c d"));
         assert_eq!(ranked(&servers, None, &[], 6), names("c d a b"));
-        assert_eq!(ranked(&servers, Some("d"), &names("b a"), 0), names("d c b a"));
+        assert_eq!(ranked(&servers, Some("d"), &names("a b"), 0), names("d c b a"));
         assert_eq!(
             ranked(&servers, Some("b"), &names("b"), 0),
             names("a c d b"),

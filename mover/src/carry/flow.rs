@@ -121,9 +121,15 @@ impl Flow<'_> {
         )?;
         let (source_server, source) = self.choose_source(&at_source)?;
         let destination_server = self.choose_destination(&at_destination);
+        let silent = |side, seen: &[Seen]| {
+            let silent = seen.iter().filter(|one| one.found.is_err() && !one.is_late);
+            silent.filter_map(|one| Some((side, one.server.clone()?))).collect::<Vec<_>>()
+        };
         self.report.send_modify(|report| {
             report.source_server.clone_from(&source_server);
             report.destination_server.clone_from(&destination_server);
+            report.silent = silent(Side::Source, &at_source);
+            report.silent.extend(silent(Side::Destination, &at_destination));
         });
 
         let source_place = Place { site: from, server: source_server.as_deref() };
@@ -310,7 +316,8 @@ impl Flow<'_> {
             sums(self.engine, &prepared.sums, source, copy, size, self.patience),
             self.stat(Side::Destination, copy),
         )?;
-        let now = self.stat(Side::Source, source).await?;
+        // After the sums, so that the source's is one of a file that did not change.
+        let (now, ()) = tokio::try_join!(self.stat(Side::Source, source), self.set_mode(copy))?;
         if now != Some(prepared.source) {
             let text = format!("{} changed while it was copied", self.source_path);
             return Err(Fault::new(FaultClass::SourceNotReady, "source-changed", text).at(Side::Source, None));
@@ -326,11 +333,13 @@ impl Flow<'_> {
             Side::Destination => fault.at(Side::Destination, place.address()),
             _ => fault,
         })?;
-        if let Some(mode) = self.job.to.mode {
-            let call = self.engine.set_mode(place, &self.temporary, mode);
-            limited(self.patience.call, "a change of mode", Side::Destination, place, call).await?;
-        }
         Ok(got.destination)
+    }
+
+    async fn set_mode(&self, copy: End<'_>) -> Result<(), Fault> {
+        let Some(mode) = self.job.to.mode else { return Ok(()) };
+        let call = self.engine.set_mode(copy.place, copy.path, mode);
+        limited(self.patience.call, "a change of mode", Side::Destination, copy.place, call).await
     }
 
     async fn stat(&self, side: Side, end: End<'_>) -> Result<Option<Stat>, Fault> {

@@ -18,6 +18,8 @@ pub(super) struct Seen {
     pub(super) server: Option<String>,
     /// What it said.
     pub(super) found: Result<Option<Stat>, Fault>,
+    /// It was not waited for to the end: slower than the others, which need not mean anything.
+    pub(super) is_late: bool,
 }
 
 /// Who has to be heard.
@@ -94,9 +96,11 @@ pub(super) async fn look(
         .into_iter()
         .zip(answers)
         .map(|(server, answer)| {
-            let late = || Err(Fault::no_answer("in time", server.as_deref(), patience.grace).on(whose));
+            let is_late = answer.is_none();
+            let late =
+                || Err(Fault::no_answer("with the others", server.as_deref(), patience.grace).on(whose));
             let found = answer.unwrap_or_else(late);
-            Seen { server, found }
+            Seen { server, found, is_late }
         })
         .collect();
     if seen.iter().all(|one| one.found.is_err()) {

@@ -29,6 +29,8 @@ pub mod xrdcp;
 
 use lightrail_topics::{AttemptId, Checksum, Millis, MoverName, TransferId};
 
+use crate::fault::Side;
+
 pub use engine::{CopyOrder, Engine, Entry, Phase, Place, Progress, Stat, SumOrder};
 pub use flow::carry;
 pub use leftovers::{Swept, sweep_leftovers};
@@ -52,7 +54,7 @@ pub struct Job {
     pub size: Option<u64>,
     /// The checksum that was announced.
     pub checksum: Option<Checksum>,
-    /// Servers `host:port` of either site to use last, the one that failed longest ago first; they are also not waited for
+    /// Servers `host:port` of either site to use last, the one that failed last first; they are also not waited for
     /// longer than the others take.
     pub avoid: Vec<String>,
     /// The destination's data server that the planner chose; another one is taken where it does not answer.
@@ -98,12 +100,15 @@ pub struct Report {
     pub source_server: Option<String>,
     /// The destination's data server, once chosen.
     pub destination_server: Option<String>,
+    /// Servers of either site that did not answer, even if the attempt gets by without them. Each costs every attempt some
+    /// seconds until it stands in [`Job::avoid`].
+    pub silent: Vec<(Side, String)>,
 }
 
 impl Report {
     /// The beginning of every attempt.
     pub fn start() -> Self {
-        Self { step: Step::Looking, source_server: None, destination_server: None }
+        Self { step: Step::Looking, source_server: None, destination_server: None, silent: Vec::new() }
     }
 }
 

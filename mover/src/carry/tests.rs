@@ -250,7 +250,15 @@ async fn a_dead_or_hung_server_is_passed_by_within_the_limits() {
         let mut job = bottle.job(1);
         job.prefer = Some("d1".to_owned());
         let begun = Instant::now();
-        let carried = bottle.run(&job).await.unwrap();
+        let (report, news) = watch::channel(Report::start());
+        let cancel = CancellationToken::new();
+        let carried =
+            carry(&job, &bottle.memory, &bottle.patience, &bottle.clock, &report, &cancel).await.unwrap();
+        let mut silent = vec![(Side::Destination, "d1".to_owned())];
+        if health == Health::Refuses {
+            silent.insert(0, (Side::Source, "s1".to_owned()));
+        }
+        assert!(silent.iter().all(|one| news.borrow().silent.contains(one)), "said, though all went well");
         assert_eq!(carried.source_server.as_deref(), Some("s2"));
         assert_eq!(carried.destination_server.as_deref(), Some("d2"));
         assert!(begun.elapsed() < Duration::from_secs(12), "{health:?}: {:?}", begun.elapsed());
