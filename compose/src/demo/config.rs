@@ -16,9 +16,6 @@ pub(super) struct Places<'a> {
     pub(super) http: u16,
 }
 
-/// Copies to NERSC at once: the mover's default, and xrdcp gets as many.
-pub(super) const AT_ONCE: usize = 8;
-
 /// The file.
 pub(super) fn text(places: &Places<'_>) -> String {
     let Places { bootstrap, prefix, journal, slac, nersc, logbook, http } = places;
@@ -48,7 +45,6 @@ prefix = \"{slac_prefix}\"
 [sites.NERSC]
 door = \"{nersc_door}\"
 prefix = \"{nersc_prefix}\"
-transfers = {AT_ONCE}
 
 [experiments.default]
 to = [\"NERSC\"]

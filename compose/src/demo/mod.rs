@@ -103,7 +103,7 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<Finished> {
         "\nthe mover (a file counts when its event can be read on files.available, a run on runs.available):"
     );
     println!("{}", table::courses(&ours));
-    println!("xrdcp --tpc only --cksum adler32:source ({} at once, smallest first):", config::AT_ONCE);
+    println!("xrdcp --tpc only --cksum adler32:source ({} at once, smallest first):", peer::AT_ONCE);
     println!("{}", table::courses(&peers));
     if wrong.is_empty() {
         println!("{}", table::words(&ours, &peers));
@@ -129,7 +129,11 @@ async fn xrdcp(
     files: &[(Lfn, u64)],
 ) -> anyhow::Result<Course> {
     watch.say(&format!("  {key} by xrdcp ..."));
-    peer::copy(route, files, config::AT_ONCE).await
+    let (course, failures) = peer::copy(route, files).await?;
+    for failure in failures {
+        watch.say(&format!("  {failure}"));
+    }
+    Ok(course)
 }
 
 /// What did not arrive as it was taken: by what was announced, and by the bytes in the destination's store.

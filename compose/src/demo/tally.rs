@@ -108,6 +108,12 @@ impl Tally {
         self.course(run).is_some_and(|course| course.whole.is_some())
     }
 
+    /// Whether every file of the run has been announced. The run's own message may be read before its last file's: they
+    /// are on different topics.
+    pub(super) fn has_all_files(&self, run: &RunKey) -> bool {
+        self.runs.get(run).is_some_and(|run| run.sizes.keys().all(|lfn| run.there.contains_key(lfn)))
+    }
+
     /// What the mover has announced otherwise than it was taken, in words.
     pub(super) fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -189,7 +195,7 @@ mod tests {
         };
         assert!(!tally.is_whole(&key));
         tally.run(&RunEvent::Available(manifest), Millis(2000));
-        assert!(tally.is_whole(&key) && tally.wrong().is_empty());
+        assert!(tally.is_whole(&key) && tally.has_all_files(&key) && tally.wrong().is_empty());
         let course = tally.course(&key).unwrap();
         assert_eq!((course.files, course.bytes), (2, 2000));
         assert_eq!(course.to_first(), Some(Duration::from_millis(200)));

@@ -16,6 +16,9 @@ use crate::play::PlayedRun;
 /// How long nothing may become available before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long after its run a file's own message may come: both are committed together, but read from two topics.
+const FILES_AFTER_RUN: Duration = Duration::from_secs(10);
+
 /// The follower.
 pub(super) struct Watch {
     reader: Reader,
@@ -51,7 +54,7 @@ impl Watch {
         if self.bars.is_hidden() { println!("{line}") } else { drop(self.bars.println(line)) }
     }
 
-    /// Follows until `run` is there as a whole.
+    /// Follows until `run` is there as a whole. What it lacks even so, the tally says.
     ///
     /// # Errors
     /// When the mover ends, or nothing happens for too long: its log is in the message.
@@ -60,7 +63,7 @@ impl Watch {
         let begin = Instant::now();
         let mut last = Instant::now();
         let mut tick = tokio::time::interval(Duration::from_millis(100));
-        while !self.tally.is_whole(&run.key) {
+        while !(self.tally.is_whole(&run.key) && self.tally.has_all_files(&run.key)) {
             tokio::select! {
                 record = self.reader.next() => {
                     let record = record.context("the reader of the mover's topics ended")?;
@@ -76,6 +79,9 @@ impl Watch {
             self.draw(&bar, run, begin);
             if !scene.mover_runs() {
                 bail!("the mover ended; its log ends with:\n{}", scene.mover_log());
+            }
+            if self.tally.is_whole(&run.key) && last.elapsed() > FILES_AFTER_RUN {
+                break;
             }
             if last.elapsed() > PATIENCE {
                 bail!(
