@@ -268,3 +268,74 @@ pub fn marked(variable: &str) -> Vec<Pid> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn sh(scratch: &Scratch, script: &str) -> Proc {
+        Proc::start(Start::new("sh", "sh", scratch.path()).args(["-c", script])).unwrap()
+    }
+
+    async fn says(proc: &Proc, word: &str) {
+        wait::until(word, LIMIT, async || proc.output().contains(word).then_some(())).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_kill_spares_what_was_forked_and_a_drop_does_not() {
+        let scratch = Scratch::new().unwrap();
+        // In a session of its own, as a server's copy program is.
+        let proc = sh(&scratch, "setsid sleep 3600 & echo started; wait");
+        says(&proc, "started").await;
+        let mark = format!("{OFFSPRING}={}", proc.mark);
+        wait::until("both to run", LIMIT, async || (marked(&mark).len() == 2).then_some(())).await.unwrap();
+        proc.kill();
+        assert!(!proc.is_running());
+        assert_eq!(marked(&mark).len(), 1, "what it forked lives on");
+        drop(proc);
+        wait::until("nothing to run", LIMIT, async || marked(&mark).is_empty().then_some(())).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_stopped_process_does_nothing_until_it_goes_on() {
+        let scratch = Scratch::new().unwrap();
+        let proc = sh(&scratch, "echo ready; until [ -e go ]; do sleep 0.01; done; echo gone");
+        says(&proc, "ready").await;
+        proc.stop();
+        std::fs::write(scratch.path().join("go"), "").unwrap();
+        assert!(proc.wait_exit(Duration::from_millis(300)).await.is_err());
+        assert!(proc.is_running());
+        proc.cont();
+        assert!(proc.wait_exit(LIMIT).await.unwrap().success());
+        assert!(proc.output().ends_with("gone\n"));
+    }
+
+    #[tokio::test]
+    async fn a_process_hears_sigterm_and_can_be_started_again() {
+        let scratch = Scratch::new().unwrap();
+        let proc = sh(&scratch, "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done");
+        says(&proc, "ready").await;
+        proc.term();
+        assert_eq!(proc.wait_exit(LIMIT).await.unwrap().code(), Some(7));
+        proc.start_again().unwrap();
+        says(&proc, "ready\nready").await;
+        assert!(proc.is_running());
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let scratch = Scratch::new().unwrap();
+        let error = Proc::start(Start::new("mover", "no-such-program", scratch.path())).unwrap_err();
+        assert!(format!("{error:#}").contains("cannot start mover (no-such-program)"));
+    }
+
+    #[test]
+    fn a_tail_is_the_last_lines() {
+        assert_eq!(tail("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(tail("a", 2), "a");
+        assert_eq!(tail("", 2), "");
+    }
+}

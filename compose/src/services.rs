@@ -29,13 +29,19 @@ impl Mover {
     /// # Errors
     /// As [`Mover::start`].
     pub fn start_with(config: &Path, env: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_as(&["run"], config, env)
+    }
+
+    /// The same by another command or with more arguments: `["run", "--take-over"]`, `["rebuild"]`.
+    ///
+    /// # Errors
+    /// As [`Mover::start`].
+    pub fn start_as(command: &[&str], config: &Path, env: &[(&str, &str)]) -> anyhow::Result<Self> {
         let folder = config.parent().context("a configuration file lies in a folder")?;
         let name = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let mut start = Start::new(name, program("lightrail-mover")?, folder).args([
-            OsString::from("run"),
-            "--config".into(),
-            config.into(),
-        ]);
+        let mut start = Start::new(name, program("lightrail-mover")?, folder)
+            .args(command.iter().copied())
+            .args([OsString::from("--config"), config.into()]);
         for (key, value) in env {
             start = start.env(key, *value);
         }

@@ -41,3 +41,33 @@ pub async fn for_port(what: &str, port: u16, limit: Duration) -> anyhow::Result<
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_in_time_is_returned() {
+        let looks = Cell::new(0);
+        let found = until("three looks", Duration::from_secs(1), async || {
+            looks.set(looks.get() + 1);
+            (looks.get() == 3).then_some("there")
+        });
+        assert_eq!(found.await.unwrap(), "there");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_come_is_named_also_when_looking_hangs() {
+        for hangs in [false, true] {
+            let vain = until("Godot", Duration::from_millis(100), async || {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                None::<()>
+            });
+            assert_eq!(vain.await.unwrap_err().to_string(), "waited 0.1 s for Godot, in vain");
+        }
+    }
+}

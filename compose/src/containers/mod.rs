@@ -74,7 +74,7 @@ struct Container {
     /// The engine's name for it.
     id: String,
     /// Removes the container at the drop, and returns when it is gone.
-    _container: ContainerAsync<GenericImage>,
+    _running: ContainerAsync<GenericImage>,
 }
 
 impl Container {
@@ -104,7 +104,7 @@ impl Container {
         }
         let container =
             request.start().await.with_context(|| format!("cannot start {} in {image}", start.name))?;
-        Ok(Self { name: start.name, id, _container: container })
+        Ok(Self { name: start.name, id, _running: running })
     }
 
     fn signal(&self, signal: &str) {

@@ -80,9 +80,14 @@ impl Kafka {
     /// As [`Kafka::start`].
     pub async fn named_or_start() -> anyhow::Result<Self> {
         match std::env::var("LIGHTRAIL_KAFKA") {
-            Ok(bootstrap) if !bootstrap.is_empty() => Ok(Self { bootstrap, ours: None }),
+            Ok(bootstrap) if !bootstrap.is_empty() => Ok(Self::named(bootstrap)),
             _ => Self::start(KafkaOptions::default()).await,
         }
+    }
+
+    /// A broker that somebody else runs: used, never touched, not even looked for.
+    pub fn named(bootstrap: impl Into<String>) -> Self {
+        Self { bootstrap: bootstrap.into(), ours: None }
     }
 
     /// Starts a broker in the given way.

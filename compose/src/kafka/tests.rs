@@ -38,3 +38,12 @@ async fn a_brokers_data_can_be_given_to_the_next() {
     let second = Kafka::start(options).await.unwrap();
     assert_eq!(admin(&second).partitions(&topics.name(Topic::Runs)).await.unwrap(), [0, 1, 2]);
 }
+
+#[tokio::test]
+async fn a_named_broker_is_never_tormented() {
+    let kafka = Kafka::named("kafka.example.org:9092");
+    assert_eq!(kafka.bootstrap(), "kafka.example.org:9092");
+    for refused in [kafka.kill().await, kafka.stop(), kafka.cont(), kafka.restart().await] {
+        assert!(refused.unwrap_err().to_string().contains("is not ours"));
+    }
+}
