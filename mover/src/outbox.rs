@@ -2,7 +2,7 @@
 //! reports those that are there. A producer that can do no more is replaced: fence, read back, strike out what is there,
 //! go on. Never drops a message, never publishes one twice.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use lightrail_topics::kafka::{
@@ -63,7 +63,7 @@ impl Publishing {
         let id = self.identity.transactional_id();
         let mut wait = Duration::from_millis(200);
         loop {
-            let publisher = Publisher::start(&self.connection, &self.topics, &id, self.timeouts.clone())?;
+            let publisher = Publisher::start(&self.connection, &self.topics, &id, self.timeouts)?;
             match publisher.init(INIT).await {
                 Ok(()) => return Ok(publisher),
                 Err(PublishError::Retriable(error)) if !error.is_retriable() => return Err(error),
@@ -222,19 +222,34 @@ async fn replaced(
     }
 }
 
-/// Takes the messages out that are there already, by their `ce_id`, and names their places.
+/// Takes the messages out that are there already, by their `ce_id` or, for files, by a later generation of their key;
+/// names their places.
 pub fn struck_out(waiting: &mut VecDeque<(u64, Message)>, records: &[Record]) -> Vec<u64> {
-    let there: HashMap<&str, ()> =
-        records.iter().filter_map(|record| record.ce_id().map(|id| (id, ()))).collect();
+    let there: HashSet<&str> = records.iter().filter_map(Record::ce_id).collect();
+    let mut generations: HashMap<String, u32> = HashMap::new();
+    for (subject, generation) in there.iter().filter_map(|id| file_generation(id)) {
+        let latest = generations.entry(subject.to_owned()).or_default();
+        *latest = generation.max(*latest);
+    }
     let mut places = Vec::new();
     waiting.retain(|(place, message)| {
-        let known = there.contains_key(message.headers.id.as_str());
+        let id = message.headers.id.as_str();
+        let superseded = file_generation(id).is_some_and(|(subject, generation)| {
+            generations.get(subject).is_some_and(|latest| *latest > generation)
+        });
+        let known = superseded || there.contains(id);
         if known {
             places.push(*place);
         }
         !known
     });
     places
+}
+
+/// `file.available:LFN@site#generation`, taken apart.
+fn file_generation(id: &str) -> Option<(&str, u32)> {
+    let (subject, generation) = id.strip_prefix("file.available:")?.rsplit_once('#')?;
+    Some((subject, generation.parse().ok()?))
 }
 
 /// The positions after the records that were read.

@@ -24,7 +24,7 @@ use crate::carry::backoff::BackoffPolicy;
 use crate::carry::{Carried, Engine, Patience};
 use crate::clock::Clock;
 use crate::fault::Fault;
-use crate::journal::{Compacted, Journal, JournalError};
+use crate::journal::{Compacted, Journal, JournalError, Room};
 use crate::ledger::rows::{PartitionKey, Row, RowKey, Write};
 use crate::ledger::{Effect, Ledger, RunAnswer, Step};
 use crate::outbox::Published;
@@ -214,6 +214,8 @@ pub async fn own(
             owner.call_all_back().await;
             return (End::Journal(error), owner.parts.journal);
         }
+        #[cfg(test)]
+        owner.parts.ledger.audit().expect("the ledger is in step with itself");
         if owner.draining && owner.running.is_empty() && (owner.stopping || owner.waiting.is_empty()) {
             return (End::Drained, owner.parts.journal);
         }
@@ -365,7 +367,7 @@ impl Owner {
             return;
         }
         match self.parts.journal.run(key) {
-            Ok(Some((row, files))) => self.parts.ledger.adopt(key.clone(), row, files),
+            Ok(Some((row, files))) => self.parts.ledger.adopt(key, row, files),
             Ok(None) => {}
             // The next commit fails too, and ends this owner.
             Err(error) => tracing::error!(run = %key, %error, "journal cannot be read"),
@@ -387,7 +389,7 @@ impl Owner {
     /// Stops taking records before the journal's disk is full, and takes them again when there is room.
     fn watch_room(&mut self) {
         let room = self.parts.journal.room();
-        let enough = room.as_ref().is_ok_and(|room| room.is_enough());
+        let enough = room.as_ref().is_ok_and(Room::is_enough);
         if enough != self.taking {
             self.taking = enough;
             self.parts.taking.send_replace(enough);

@@ -1,12 +1,9 @@
-//! Intake from Kafka: hands the group's records to the owner one after the other and stores offsets that the owner says
-//! are safe. Where reading begins is told by the journal's positions, never by the group's.
+//! Intake from Kafka: hands the group's records to the owner one after the other. Where reading begins is told by the
+//! journal's positions, never by the group's.
 
-use std::sync::Arc;
-
-use lightrail_topics::kafka::{GroupReader, KafkaError, KafkaEvent};
+use lightrail_topics::kafka::{KafkaError, KafkaEvent};
 use tokio::sync::mpsc;
 
-use crate::ledger::rows::PartitionKey;
 use crate::owner::Input;
 
 /// Why intake has ended.
@@ -35,7 +32,7 @@ pub async fn feed(mut events: mpsc::Receiver<KafkaEvent>, inputs: mpsc::Sender<I
                 }
             }
             KafkaEvent::Revoked(partitions) => {
-                tracing::warn!(partitions = partitions.len(), "partitions taken away")
+                tracing::warn!(partitions = partitions.len(), "partitions taken away");
             }
             KafkaEvent::Fault(error) if error.is_retriable() => {
                 tracing::warn!(error = %error, "kafka is troubled; reading goes on by itself");
@@ -45,13 +42,4 @@ pub async fn feed(mut events: mpsc::Receiver<KafkaEvent>, inputs: mpsc::Sender<I
         }
     }
     IntakeEnd::Stopped
-}
-
-/// Stores offsets whose records are flushed; the group commits them and shows the lag by them.
-pub async fn store(group: Arc<GroupReader>, mut offsets: mpsc::UnboundedReceiver<(PartitionKey, i64)>) {
-    while let Some((key, next)) = offsets.recv().await {
-        if let Err(error) = group.store(&key.topic, key.partition, next) {
-            tracing::warn!(topic = key.topic, partition = key.partition, %error, "offset not stored; the journal has it");
-        }
-    }
 }

@@ -120,7 +120,7 @@ impl Ledger {
         }
         match outcome {
             Outcome::Verified(landed) => self.landed(run, id, attempt, &landed, now, &mut step),
-            Outcome::Failed(fault, delay) => self.failed(run, id, attempt, &fault, delay, now, &mut step),
+            Outcome::Failed(fault, delay) => self.failed(run, id, attempt, (&fault, delay), now, &mut step),
             Outcome::Interrupted => {
                 self.advance(run, &id.lfn, &id.site, Move::Interrupted, &mut step);
                 self.tell(run, &id.lfn, &id.site, Some((attempt, 1)), now, &mut step);
@@ -203,8 +203,7 @@ impl Ledger {
         run: &RunKey,
         id: &TransferId,
         attempt: AttemptId,
-        fault: &Fault,
-        delay: Duration,
+        (fault, delay): (&Fault, Duration),
         now: Millis,
         step: &mut Step,
     ) {

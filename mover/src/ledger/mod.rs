@@ -232,7 +232,7 @@ impl Ledger {
     }
 
     /// Takes a settled run back into memory.
-    pub fn adopt(&mut self, key: RunKey, row: RunRow, files: Vec<(Lfn, FileRow)>) {
+    pub fn adopt(&mut self, key: &RunKey, row: RunRow, files: Vec<(Lfn, FileRow)>) {
         self.load(Row::Run(key.clone(), row));
         for (lfn, file) in files {
             self.load(Row::File(key.clone(), lfn, file));

@@ -103,7 +103,7 @@ impl Ledger {
                 });
             let announced = run.row.sites.iter().any(|site| site.available);
             let now_at: Vec<SiteName> = run.row.sites.iter().map(|row| row.site.clone()).collect();
-            if now_at == sites || (begun && !(moves && !announced)) || run.row.low {
+            if now_at == sites || (begun && (announced || !moves)) || run.row.low {
                 continue;
             }
             for site in now_at.iter().filter(|site| !sites.contains(site)) {

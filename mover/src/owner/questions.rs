@@ -40,7 +40,7 @@ impl Owner {
                 let _ = reply.send(self.present(&run, &site, files, restore, now));
             }
             Question::Wish(key, change, who, why, reply) => {
-                for run in self.runs_of(&key.subject) {
+                for run in Self::runs_of(&key.subject) {
                     self.fetch(&run);
                     // A run that only the logbook knows: it is asked first, so that a slip of the pen is not kept.
                     let unknown = !self.parts.ledger.holds(&run);
@@ -72,7 +72,7 @@ impl Owner {
         }
     }
 
-    fn runs_of(&self, subject: &Subject) -> Vec<RunKey> {
+    fn runs_of(subject: &Subject) -> Vec<RunKey> {
         match subject {
             Subject::Run(run) => vec![run.clone()],
             Subject::File(lfn) => {
@@ -226,14 +226,14 @@ impl Owner {
                 }
             }
         }
-        view.state = match said {
+        let state = match said {
             None => "no route",
             Some(said) if said.available && said.changed.is_none() => "available",
             Some(_) if row.closed.is_none() => "open",
             Some(said) if said.incomplete > 0 && !said.available => "incomplete",
             Some(_) => "moving",
-        }
-        .to_owned();
+        };
+        state.clone_into(&mut view.state);
         view
     }
 

@@ -13,7 +13,7 @@ use crate::ledger::{Doors, Order};
 /// The sites, as configured and as experienced.
 #[derive(Debug)]
 pub struct Sites {
-    sites: BTreeMap<SiteName, Site>,
+    by_name: BTreeMap<SiteName, Site>,
     servers: HashMap<SiteName, Vec<String>>,
     breakers: Breakers,
     mend_for: Duration,
@@ -34,17 +34,17 @@ impl Sites {
         breakers: Breakers,
         mend_for: Duration,
     ) -> Self {
-        Self { sites, servers, breakers, mend_for }
+        Self { by_name: sites, servers, breakers, mend_for }
     }
 
     /// A site.
     pub fn site(&self, name: &SiteName) -> Option<&Site> {
-        self.sites.get(name)
+        self.by_name.get(name)
     }
 
     /// The names of all sites.
     pub fn names(&self) -> impl Iterator<Item = &SiteName> {
-        self.sites.keys()
+        self.by_name.keys()
     }
 
     pub(super) fn mend_for_ms(&self) -> i64 {

@@ -48,7 +48,9 @@ impl Doers {
                         match logbook.run(&run).await {
                             Ok(answer) => drop(inputs.send(Input::Answer(run, answer)).await),
                             Err(error) => {
-                                tracing::warn!(run = %run, error = %chain(&error), "logbook not asked")
+                                let why = chain(&error);
+                                tracing::warn!(run = %run, error = why, "the logbook does not tell of a run");
+                                let _ = inputs.send(Input::NoAnswer(run, why)).await;
                             }
                         }
                     });

@@ -17,7 +17,6 @@ use super::ground::{FOLLOWED, Ground};
 use super::sweep::Sweep;
 use super::take_back::{ReadBack, load, take_back};
 use super::{Life, Phase, RunError, begin};
-use crate::clock::Clock;
 use crate::intake::folder;
 use crate::intake::kafka::{IntakeEnd, feed};
 use crate::journal::{Journal, Opened, SledJournal};
@@ -37,6 +36,17 @@ pub(super) enum End {
     Again(String),
     /// The journal contradicts Kafka and is to be made anew.
     AgainWithout(String),
+}
+
+/// What a session holds of Kafka once it has joined, fenced and read back.
+struct Joined {
+    group: GroupReader,
+    events: mpsc::Receiver<KafkaEvent>,
+    positions: Positions,
+    publishing: Publishing,
+    publisher: Publisher,
+    /// Where reading back begins if the producer is lost.
+    confirmed: BTreeMap<(String, i32), i64>,
 }
 
 /// Positions of the topics that the mover follows, as the journal has them: shared with the group's assignment.
@@ -122,12 +132,8 @@ impl Ground<'_> {
         let confirmed = ends(&confirmed, &records);
         let gap = unknown.map(|until| Gap { from: start.from, until });
         self.operate(
-            ledger,
-            journal,
-            unsent,
-            confirmed,
-            (group, events, positions),
-            (publishing, publisher),
+            (ledger, journal, unsent),
+            Joined { group, events, positions, publishing, publisher, confirmed },
             gap,
         )
         .await
@@ -136,14 +142,11 @@ impl Ground<'_> {
     /// Everybody works until one of them ends.
     async fn operate(
         &self,
-        ledger: Ledger,
-        journal: Box<dyn Journal>,
-        unsent: Vec<(u64, Message)>,
-        confirmed: BTreeMap<(String, i32), i64>,
-        (group, events, positions): (GroupReader, mpsc::Receiver<KafkaEvent>, Positions),
-        (publishing, publisher): (Publishing, Publisher),
+        (ledger, journal, unsent): (Ledger, Box<dyn Journal>, Vec<(u64, Message)>),
+        joined: Joined,
         gap: Option<Gap>,
     ) -> Result<End, RunError> {
+        let Joined { group, events, positions, publishing, publisher, confirmed } = joined;
         let config = &self.life.config;
         let patience = begin::patience(config);
         let engines = begin::engines(config, patience);

@@ -58,7 +58,7 @@ pub(crate) fn take_back(
         let Ok(event) = decode(back.topics, record) else { continue };
         if let Some(run) = run_of(&event).filter(|run| !ledger.holds(run)) {
             if let Some((row, files)) = journal.run(run)? {
-                ledger.adopt(run.clone(), row, files);
+                ledger.adopt(run, row, files);
             }
         }
         let step = match &event {
