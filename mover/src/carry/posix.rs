@@ -284,3 +284,6 @@ fn rename_new(from: &Path, to: &Path) -> Result<(), Fault> {
     let folder = to.parent().unwrap_or(Path::new("/"));
     File::open(folder).and_then(|open| open.sync_all()).map_err(|error| fault("syncing", folder, &error))
 }
+
+#[cfg(test)]
+mod tests;
