@@ -102,7 +102,7 @@ impl Container {
         for (key, value) in &start.env {
             request = request.with_env_var(key, text(value)?);
         }
-        let container =
+        let running =
             request.start().await.with_context(|| format!("cannot start {} in {image}", start.name))?;
         Ok(Self { name: start.name, id, _running: running })
     }
