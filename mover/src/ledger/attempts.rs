@@ -62,7 +62,7 @@ impl Ledger {
         let (key, lfn, site) = (pick.rank.run.clone(), pick.rank.lfn.clone(), pick.group.to.clone());
         let at = FileAtSite { lfn: lfn.clone(), site: site.clone() };
         #[cfg(test)]
-        assert_eq!(oldest.as_ref(), Some(&at), "an older transfer could have used the slot");
+        assert_eq!(oldest.as_ref(), Some(&pick.rank), "an older transfer could have used the slot");
         self.queued.remove(&at);
         let n = self.attempts.entry(at.clone()).or_insert(0);
         *n += 1;

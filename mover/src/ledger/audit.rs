@@ -22,9 +22,9 @@ impl Ledger {
         transfer.state == State::Ready && !self.taken.contains_key(&at) && !wish.held && !wish.drained
     }
 
-    /// The transfer that rule 6 wants to start next, found by looking at every transfer there is.
-    pub(crate) fn next_by_search(&self, doors: &dyn Doors) -> Option<FileAtSite> {
-        let mut best: Option<(Rank, FileAtSite)> = None;
+    /// The place of the transfer that rule 6 wants to start next, found by looking at every transfer there is.
+    pub(crate) fn next_by_search(&self, doors: &dyn Doors) -> Option<Rank> {
+        let mut best: Option<Rank> = None;
         for (key, lfn, transfer) in self.transfers() {
             if !self.may_start(key, lfn, transfer) {
                 continue;
@@ -34,12 +34,12 @@ impl Ledger {
             let at = FileAtSite { lfn: lfn.clone(), site: transfer.site.clone() };
             // The age of a run that never said when it began or ended is when it was queued.
             let rank = self.queued.get(&at).map_or(rank, |(_, queued)| queued.clone());
-            let better = best.as_ref().is_none_or(|(other, _)| rank < *other);
+            let better = best.as_ref().is_none_or(|other| rank < *other);
             if better && self.queue.admits(&group, &rank, &self.rules.limits, doors).is_ok() {
-                best = Some((rank, at));
+                best = Some(rank);
             }
         }
-        best.map(|(_, at)| at)
+        best
     }
 
     /// Says what does not hold.
