@@ -14,11 +14,13 @@ pub(super) struct Places<'a> {
     pub(super) nersc: (&'a str, &'a str),
     pub(super) logbook: &'a str,
     pub(super) http: u16,
+    /// A file with the token that wishes need.
+    pub(super) token: &'a Path,
 }
 
 /// The file.
 pub(super) fn text(places: &Places<'_>) -> String {
-    let Places { bootstrap, prefix, journal, slac, nersc, logbook, http } = places;
+    let Places { bootstrap, prefix, journal, slac, nersc, logbook, http, token } = places;
     format!(
         "# Made by the demo.
 mover = \"demo\"
@@ -55,8 +57,10 @@ user = \"psdatmgr\"
 
 [http]
 listen = \"127.0.0.1:{http}\"
+token_file = \"{token}\"
 ",
         journal = journal.display(),
+        token = token.display(),
         slac_door = slac.0,
         slac_prefix = slac.1,
         nersc_door = nersc.0,

@@ -1,6 +1,8 @@
 //! Everything that the demo moves between: broker, both clusters, logbook and mover, started together and stopped by being
 //! dropped. Plays nothing itself.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -66,6 +68,8 @@ impl Scene {
         let topics = Topics::new(&prefix)?.with_logbook_prefix(&prefix)?;
         let logbook = Logbook::start(kafka.bootstrap(), &prefix, LogbookOptions::default()).await?;
         let http = Port::take()?;
+        let token = scratch.path().join("token");
+        write_token(&token)?;
         let places = config::Places {
             bootstrap: kafka.bootstrap(),
             prefix: &prefix,
@@ -74,6 +78,7 @@ impl Scene {
             nersc: (&nersc.door(), nersc.prefix()),
             logbook: logbook.url(),
             http: http.number(),
+            token: &token,
         };
         let config = scratch.path().join("mover.toml");
         std::fs::write(&config, config::text(&places)).context("cannot write the mover's configuration")?;
@@ -140,6 +145,15 @@ impl Scene {
             self.http,
         )
     }
+}
+
+/// For whoever tries the mover's commands on a demo that stays up.
+fn write_token(path: &Path) -> anyhow::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    let token = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    file.and_then(|mut file| writeln!(file, "{token}"))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// As an operator would.
