@@ -121,10 +121,8 @@ pub struct Journal {
     pub folder: PathBuf,
     /// `reserve`: bytes that must stay free on its file system; with less the intake stops.
     pub reserve: u64,
-    /// `cache`: bytes of memory that the journal may keep its pages in.
+    /// `cache`: bytes of memory that the journal may keep its pages in. A finished transfer's line stays for good.
     pub cache: u64,
-    /// `keep`: how long the line of a finished transfer stays; at least the retention of the logbook's topics.
-    pub keep: Duration,
 }
 
 /// How long each thing is waited for.

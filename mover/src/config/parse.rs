@@ -203,9 +203,8 @@ fn journal(section: Section<'_, '_>) -> Option<Journal> {
     let folder = section.required("folder");
     let reserve = section.or("reserve", Size(GIB)).0;
     let cache = section.or("cache", Size(64 * MIB)).0;
-    let keep = section.or("keep", 30 * DAY);
     section.finish();
-    Some(Journal { folder: folder?, reserve, cache, keep })
+    Some(Journal { folder: folder?, reserve, cache })
 }
 
 fn patience(section: Section<'_, '_>) -> Patience {

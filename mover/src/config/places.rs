@@ -32,8 +32,6 @@ pub struct Site {
     pub verify: Verify,
     /// `checksums`: kinds in the order of preference.
     pub checksums: Vec<ChecksumKind>,
-    /// `checksums_at_once`: how many checksums are asked of one data server at once.
-    pub checksums_at_once: u32,
     /// `recheck`: whether a file that is already there is read again rather than its stored sum believed.
     pub recheck: bool,
     /// `mode` of files at this site, such as `0o440`.
@@ -96,8 +94,6 @@ pub struct ExperimentRules {
     pub not_waited_streams: Vec<u16>,
     /// `transfers`: how many copies at once, if limited.
     pub transfers: Option<u32>,
-    /// `bytes_in_flight`: bytes of all its files being copied, if limited.
-    pub bytes_in_flight: Option<u64>,
     /// `report_early`: reports to the logbook are sent file by file, before the run is closed.
     pub report_early: bool,
     /// `overdue`: how long after its close a run is said to be incomplete while files are still missing.

@@ -72,12 +72,7 @@ fn position(topic: &str, offset: i64) -> Write {
 }
 
 fn settings(folder: &Path) -> config::Journal {
-    config::Journal {
-        folder: folder.join("journal"),
-        reserve: 1 << 20,
-        cache: 16 << 20,
-        keep: std::time::Duration::from_secs(3600),
-    }
+    config::Journal { folder: folder.join("journal"), reserve: 1 << 20, cache: 16 << 20 }
 }
 
 fn mover() -> MoverName {

@@ -45,7 +45,6 @@ fn site(section: Section<'_, '_>) -> Option<Site> {
         Some(List(kinds)) => kinds,
         None => ChecksumKind::ALL.to_vec(),
     };
-    let checksums_at_once = section.or("checksums_at_once", 4);
     let recheck = section.or("recheck", false);
     let mode = section.or("mode", Mode(0o440)).0;
     section.finish();
@@ -61,7 +60,6 @@ fn site(section: Section<'_, '_>) -> Option<Site> {
         small_below,
         verify,
         checksums,
-        checksums_at_once,
         recheck,
         mode,
     })
@@ -123,7 +121,6 @@ pub(super) fn experiments(
         streaming: false,
         not_waited_streams: Vec::new(),
         transfers: None,
-        bytes_in_flight: None,
         report_early: false,
         overdue: HOUR,
     };
@@ -163,7 +160,6 @@ fn experiment(
             .optional("not_waited_streams")
             .map_or_else(|| base.not_waited_streams.clone(), |List(streams)| streams),
         transfers: section.optional("transfers").or(base.transfers),
-        bytes_in_flight: section.optional("bytes_in_flight").map(|Size(size)| size).or(base.bytes_in_flight),
         report_early: section.or("report_early", base.report_early),
         overdue: section.or("overdue", base.overdue),
     };
