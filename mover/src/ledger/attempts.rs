@@ -234,7 +234,10 @@ impl Ledger {
         let mut step = Step::default();
         while let Some((due, at)) = self.delayed.first().cloned().filter(|(due, _)| *due <= now) {
             self.delayed.remove(&(due, at.clone()));
-            if let Some(key) = self.run_of(&at.lfn) {
+            let Some(key) = self.run_of(&at.lfn) else { continue };
+            // Cancelled, renewed or read back meanwhile: that delay is history.
+            let waits_for = self.transfer(&key, &at.lfn, &at.site).map(|transfer| &transfer.state);
+            if waits_for == Some(&State::Delayed(due)) {
                 self.advance(&key, &at.lfn, &at.site, Move::Due, &mut step);
             }
         }
@@ -340,8 +343,8 @@ impl Ledger {
                 true
             }
             Err(illegal) => {
-                self.refused += 1;
-                tracing::error!(%lfn, %site, error = %illegal, refused = self.refused, "step refused");
+                assert!(!cfg!(test), "{lfn} at {site}: {illegal}");
+                tracing::error!(%lfn, %site, error = %illegal, "step refused");
                 false
             }
         }

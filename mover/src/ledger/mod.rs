@@ -138,8 +138,6 @@ pub struct Ledger {
     next_outbox: u64,
     /// What was announced about a run that is not in memory yet, while own topics are read back.
     reading_back: bool,
-    /// How many steps the state machine has refused: an error of ours each.
-    refused: u64,
 }
 
 impl Ledger {
@@ -163,7 +161,6 @@ impl Ledger {
             asked: HashMap::new(),
             next_outbox: 0,
             reading_back: false,
-            refused: 0,
         }
     }
 
