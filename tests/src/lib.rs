@@ -11,3 +11,8 @@ pub use judge::Judge;
 pub use settings::Settings;
 pub use stage::{Setup, Stage, on_stage};
 pub use witness::{Seen, Witness};
+
+/// Whether the long versions are wanted.
+pub fn campaign() -> bool {
+    std::env::var_os("LIGHTRAIL_CAMPAIGN").is_some_and(|value| value == "1")
+}

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use lightrail_compose::logbook::{Logbook, LogbookOptions};
-use lightrail_compose::play::{self, PlayedRun, RunScript};
+use lightrail_compose::play::{self, FoundRun, PlayedRun, RunScript};
 use lightrail_compose::ports::Port;
 use lightrail_compose::process::tail;
 use lightrail_compose::scratch::Scratch;
 use lightrail_compose::services::{self, Mover, Ran};
 use lightrail_compose::{Cluster, ClusterOptions, Kafka, KafkaOptions, wait};
-use lightrail_topics::{Experiment, Instrument, RunNumber, SiteName, Topic, Topics};
+use lightrail_topics::{Experiment, Instrument, Lfn, RunKey, RunNumber, SiteName, Topic, Topics};
 use tokio::sync::OnceCell;
 
 use crate::guard::Guard;
@@ -66,12 +66,16 @@ pub struct Stage {
     pub prefix: String,
     /// The mover's configuration; [`Stage::configure`] writes it.
     pub settings: Settings,
+    /// What a case of several rounds has played so far.
+    pub played: Vec<PlayedRun>,
+    /// The port on which the pages of the mover that counts are.
+    pub pages: u16,
     env: Vec<(String, String)>,
-    http: Port,
+    _http: Port,
     scratch: Scratch,
 }
 
-/// Plays a case on a stage of its own, tells how long it took, and ends an error with the mover's last words.
+/// Plays a case on a stage of its own, tells how long it took, and what the mover said last where it fails.
 ///
 /// # Errors
 /// The case's.
@@ -87,11 +91,13 @@ pub async fn on_stage<T>(
     let log = stage.mover.as_ref().map(Mover::log).unwrap_or_default();
     println!("{case}: {:.1} s, of which the start {:.1} s", begin.elapsed().as_secs_f64(), up.as_secs_f64());
     if outcome.is_err() {
+        println!("the mover's log ends with:\n{}", tail(&log, 60));
+        // For whoever hunts a fault: all of it, in a folder.
         if let Some(folder) = std::env::var_os("LIGHTRAIL_KEEP_LOGS") {
             let _ = std::fs::write(PathBuf::from(folder).join(format!("{}mover.log", stage.prefix)), &log);
         }
     }
-    outcome.with_context(|| format!("the mover's log ends with:\n{}", tail(&log, 40)))
+    outcome
 }
 
 async fn shared_kafka() -> anyhow::Result<&'static Kafka> {
@@ -143,8 +149,10 @@ impl Stage {
             topics,
             prefix,
             settings,
+            played: Vec::new(),
+            pages: http.number(),
             env: setup.env,
-            http,
+            _http: http,
             scratch,
         };
         if !setup.without_mover {
@@ -180,7 +188,8 @@ impl Stage {
     /// When it cannot be started.
     pub fn another_mover(&self, name: &str, settings: &Settings) -> anyhow::Result<Mover> {
         let config = write_config(self.scratch.path(), name, settings)?;
-        let env: Vec<(&str, &str)> = self.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let mut env: Vec<(&str, &str)> = vec![("NO_COLOR", "1")];
+        env.extend(self.env.iter().map(|(k, v)| (k.as_str(), v.as_str())));
         Mover::start_with(&config, &env)
     }
 
@@ -254,14 +263,14 @@ impl Stage {
     /// # Errors
     /// When it does not answer.
     pub async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
-        let url = format!("http://127.0.0.1:{}{path}", self.http);
+        let url = format!("http://127.0.0.1:{}{path}", self.pages);
         let answer = reqwest::Client::new().get(&url).timeout(Duration::from_secs(15)).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
-    /// The port on which the mover's pages are.
-    pub fn http(&self) -> u16 {
-        self.http.number()
+    /// The mover's consumer group.
+    pub fn group(&self) -> String {
+        format!("{}lightrail-mover-test", self.prefix)
     }
 
     /// Runs the mover's command line with this stage's configuration put after `args`.
@@ -304,6 +313,31 @@ impl Stage {
             ..play::Play::new(instrument(), experiment(), bytes, seed)
         };
         Ok(play.script()?)
+    }
+
+    /// A run of files of these names and sizes, their bytes random.
+    ///
+    /// # Errors
+    /// When a name makes no LFN, or a file cannot be written.
+    pub fn made_up(&self, number: u32, files: &[(&str, u64)]) -> anyhow::Result<FoundRun> {
+        let key = RunKey { experiment: experiment(), run: RunNumber(number) };
+        let mut made = Vec::new();
+        for (name, size) in files {
+            let below = if name.contains(".smd.") { "xtc/smalldata" } else { "xtc" };
+            let lfn: Lfn = format!("/{}/{}/{below}/{name}", instrument(), experiment()).parse()?;
+            let path = self.folder().join(format!("made-{:08x}", fastrand::u32(..)));
+            std::fs::write(&path, random(*size)).context("cannot write a file")?;
+            made.push((lfn, path));
+        }
+        Ok(FoundRun { key, files: made })
+    }
+
+    /// Makes the experiment known, its files wanted at NERSC.
+    ///
+    /// # Errors
+    /// When the logbook refuses.
+    pub fn announce(&self) -> anyhow::Result<()> {
+        self.daq().announce(&experiment(), &instrument())
     }
 
     /// Takes runs one after the other.
@@ -352,6 +386,13 @@ impl Stage {
     }
 }
 
+/// Bytes that nothing can compress.
+pub fn random(size: u64) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(size).expect("a test's file fits into memory")];
+    fastrand::fill(&mut bytes);
+    bytes
+}
+
 /// The experiment of all cases.
 pub fn experiment() -> Experiment {
     "mfxlv9518".parse().expect("a name as LCLS gives them")
@@ -395,6 +436,7 @@ fn usual(
     settings.text("retry", "first", "200ms").set("retry", "factor", 1.5).text("retry", "max", "2s");
     settings.text("breaker", "open_for", "2s").text("sweep", "every", "3s");
     settings.text("shutdown", "drain_for", "20s");
+    settings.text("log", "filter", "info,lightrail_mover::intake::kafka=warn");
     settings
 }
 

@@ -119,7 +119,11 @@ impl Witness {
         let admin = Admin::new(&connection, Duration::from_secs(30));
         let mut positions = Vec::new();
         for topic in WITNESSED.map(|topic| topics.name(topic)) {
-            for partition in admin.partitions(&topic).await? {
+            // A broker that has just made a topic may not know it yet.
+            let what = format!("topic {topic}");
+            let partitions =
+                wait::until(&what, Duration::from_secs(30), async || admin.partitions(&topic).await.ok());
+            for partition in partitions.await? {
                 positions.push((topic.clone(), partition, Offset::Beginning));
             }
         }

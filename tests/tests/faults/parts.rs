@@ -1,0 +1,197 @@
+//! SIGKILL and SIGSTOP of everything that the mover talks to, while three runs are moved.
+
+use std::time::Duration;
+
+use lightrail_compose::xrootd::Server;
+use lightrail_tests::stage::SOON;
+use lightrail_tests::{Judge, Setup, Stage, on_stage};
+use lightrail_topics::events::TransferState;
+
+const MIB: u64 = 1 << 20;
+/// Stall and silence are 10 s and 15 s, breakers and backoff come on top.
+const LONG: Duration = Duration::from_secs(120);
+
+/// What is done to a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Torment {
+    /// Killed, and started again after some time.
+    Kill,
+    /// Stopped, and let go on after some time.
+    Stop,
+    /// Stopped until everything that can arrive without it has arrived.
+    StopForGood,
+}
+
+/// Three runs are under way; `daemon` is tormented; all arrives in time and the rules hold.
+async fn tormented(case: &str, torment: Torment, daemon: impl Fn(&Stage) -> &Server) -> anyhow::Result<()> {
+    let mut setup = Setup::default();
+    // One copy after the other, so that there is something left to be moved when the fault comes.
+    setup.settings.set("sites.NERSC", "transfers", 4).set("retry", "tries", 40);
+    on_stage(case, setup, async |stage| {
+        let runs = stage.take(&stage.runs(1, 3, 240 * MIB, 51)?).await?;
+        let under_way = stage
+            .witness
+            .until("copies to be under way", SOON, |seen| (seen.available().count() >= 3).then_some(()));
+        under_way.await?;
+        match torment {
+            Torment::Kill => {
+                daemon(stage).kill();
+                // Long enough for attempts to fail by it.
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                daemon(stage).restart().await?;
+            }
+            Torment::Stop => {
+                daemon(stage).stop();
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                daemon(stage).cont();
+            }
+            Torment::StopForGood => daemon(stage).stop(),
+        }
+        let outcome = stage.until_available(&runs, LONG).await;
+        if torment == Torment::StopForGood {
+            daemon(stage).cont();
+        }
+        outcome?;
+        Judge::of(stage).verify(stage, &runs).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_server_of_the_destination_is_killed_and_comes_back() -> anyhow::Result<()> {
+    tormented("NERSC's data server killed", Torment::Kill, |stage| stage.nersc.server(0)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_server_of_the_destination_hangs_and_the_other_takes_its_place() -> anyhow::Result<()> {
+    tormented("NERSC's data server stopped for good", Torment::StopForGood, |stage| stage.nersc.server(1))
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_server_of_the_source_is_killed_and_comes_back() -> anyhow::Result<()> {
+    tormented("SLAC's data server killed", Torment::Kill, |stage| stage.slac.server(0)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_server_of_the_source_hangs_for_a_while() -> anyhow::Result<()> {
+    tormented("SLAC's data server stopped", Torment::Stop, |stage| stage.slac.server(1)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_destinations_redirector_is_killed_and_comes_back() -> anyhow::Result<()> {
+    tormented("NERSC's redirector killed", Torment::Kill, |stage| stage.nersc.redirector()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sources_redirector_hangs_for_a_while() -> anyhow::Result<()> {
+    tormented("SLAC's redirector stopped", Torment::Stop, |stage| stage.slac.redirector()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_destinations_manager_is_killed_and_comes_back() -> anyhow::Result<()> {
+    tormented("NERSC's cmsd killed", Torment::Kill, |stage| stage.nersc.redirector_cmsd()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sources_manager_hangs_for_a_while() -> anyhow::Result<()> {
+    tormented("SLAC's cmsd stopped", Torment::Stop, |stage| stage.slac.redirector_cmsd()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cmsd_of_a_data_server_is_killed_and_comes_back() -> anyhow::Result<()> {
+    tormented("a data server's cmsd killed", Torment::Kill, |stage| stage.nersc.cmsd(0)).await
+}
+
+/// A dead or hung data server must be noticed within 15 s: what was under way there fails by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_source_is_noticed_within_15_seconds() -> anyhow::Result<()> {
+    on_stage("a hung source is noticed", Setup::default(), async |stage| {
+        stage.announce()?;
+        // All on server 0: stream 0.
+        let run = stage.made_up(1, &[("mfxlv9518-r0001-s000-c000.xtc2", 200 * MIB)])?;
+        let open = stage.daq().open_found(&run).await?;
+        stage.slac.server(0).stop();
+        let run = stage.daq().close(open)?;
+        let begin = std::time::Instant::now();
+        let noticed = stage.witness.until("the hung source to be noticed", Duration::from_secs(40), |seen| {
+            seen.transfers.iter().find_map(|said| said.event.cause.clone())
+        });
+        let cause = noticed.await?;
+        let took = begin.elapsed();
+        println!("noticed after {:.1} s as {}: {}", took.as_secs_f64(), cause.code, cause.text);
+        stage.slac.server(0).cont();
+        anyhow::ensure!(took < Duration::from_secs(17), "noticed only after {took:?}: {cause:?}");
+        stage.until_available(std::slice::from_ref(&run), LONG).await?;
+        Judge::of(stage).verify(stage, &[run]).await
+    })
+    .await
+}
+
+async fn broker(case: &str, torment: Torment) -> anyhow::Result<()> {
+    let setup = Setup { own_kafka: true, ..Setup::default() };
+    on_stage(case, setup, async |stage| {
+        let runs = stage.take(&stage.runs(1, 3, 160 * MIB, 52)?).await?;
+        stage.logbook.settle().await;
+        let under_way = stage
+            .witness
+            .until("copies to be under way", SOON, |seen| (seen.available().count() >= 3).then_some(()));
+        under_way.await?;
+        if torment == Torment::Kill {
+            stage.kafka()?.kill().await?;
+        } else {
+            stage.kafka()?.stop()?;
+        }
+        // A running mover goes on copying while its broker is away.
+        let before = arrived(stage);
+        lightrail_compose::wait::until("files to arrive without the broker", SOON, async || {
+            (arrived(stage) >= before + 8).then_some(())
+        })
+        .await?;
+        if torment == Torment::Kill {
+            stage.kafka()?.restart().await?;
+        } else {
+            stage.kafka()?.cont()?;
+        }
+        stage.until_available(&runs, LONG).await?;
+        stage.ready(SOON).await?;
+        Judge::of(stage).verify(stage, &runs).await
+    })
+    .await
+}
+
+fn arrived(stage: &Stage) -> usize {
+    let files = lightrail_tests::guard::files_below(&stage.nersc.store(0));
+    files.iter().filter(|(path, _)| !lightrail_tests::guard::is_hidden(path)).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_is_killed_and_comes_back_with_its_data() -> anyhow::Result<()> {
+    broker("the broker killed", Torment::Kill).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_hangs_for_a_while() -> anyhow::Result<()> {
+    broker("the broker stopped", Torment::Stop).await
+}
+
+/// Longer than `transaction.timeout.ms`: the mover's own transaction times out, which librdkafka calls fenced too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mover_and_broker_are_killed_together() -> anyhow::Result<()> {
+    let setup = Setup { own_kafka: true, ..Setup::default() };
+    on_stage("mover and broker killed", setup, async |stage| {
+        let runs = stage.take(&stage.runs(1, 3, 120 * MIB, 53)?).await?;
+        stage.logbook.settle().await;
+        let under_way = stage.witness.until("copies to be under way", SOON, |seen| {
+            seen.transfers.iter().any(|said| said.event.state == TransferState::Done).then_some(())
+        });
+        under_way.await?;
+        stage.mover()?.kill();
+        stage.kafka()?.kill().await?;
+        stage.launch_mover()?;
+        stage.kafka()?.restart().await?;
+        stage.until_available(&runs, LONG).await?;
+        Judge::of(stage).verify(stage, &runs).await
+    })
+    .await
+}
