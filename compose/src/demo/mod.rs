@@ -17,6 +17,7 @@ use self::scene::Scene;
 use self::tally::Course;
 use self::watch::Watch;
 use crate::play::{FoundRun, OpenRun, Play, PlayedRun, RunScript, Stage, runs_of, same_bytes};
+use crate::scratch::Scratch;
 
 /// What is shown.
 #[derive(Clone, Debug)]
@@ -50,6 +51,36 @@ impl Finished {
     }
 }
 
+impl Source {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::MadeUp(run) => run.files.iter().map(|file| file.size).sum(),
+            // A file that cannot be asked fails later, by name.
+            Self::Found(run) => {
+                run.files.iter().filter_map(|(_, path)| path.metadata().ok()).map(|meta| meta.len()).sum()
+            }
+        }
+    }
+}
+
+/// At SLAC, at NERSC, and once more at NERSC by xrdcp.
+const COPIES: u64 = 3;
+
+/// Nothing is begun that cannot end for want of room.
+fn check_room(bytes: u64) -> anyhow::Result<()> {
+    let scratch = Scratch::new()?;
+    let about = rustix::fs::statvfs(scratch.path()).context("cannot ask for free space")?;
+    let (free, needed) = (about.f_bavail * about.f_frsize, bytes * COPIES);
+    anyhow::ensure!(
+        needed < free,
+        "{} are needed and {} are free below {}; LIGHTRAIL_SCRATCH names another folder",
+        table::bytes(needed),
+        table::bytes(free),
+        scratch.path().parent().unwrap_or(scratch.path()).display()
+    );
+    Ok(())
+}
+
 /// Runs the demo to its end.
 ///
 /// # Errors
@@ -63,6 +94,7 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<Finished> {
         let play = Play::new(instrument.clone(), experiment.clone(), options.bytes, options.seed);
         play.script()?.into_iter().map(Source::MadeUp).collect()
     };
+    check_room(runs.iter().map(Source::bytes).sum())?;
     let scene = Scene::start().await?;
     let stores = (0..scene.slac.servers()).map(|server| scene.slac.path_on(server, "")).collect();
     let stage = Stage::new(&scene.logbook, stores);

@@ -67,6 +67,9 @@ impl Scene {
         let prefix = format!("demo-{:08x}.", fastrand::u32(..));
         let topics = Topics::new(&prefix)?.with_logbook_prefix(&prefix)?;
         let logbook = Logbook::start(kafka.bootstrap(), &prefix, LogbookOptions::default()).await?;
+        if std::env::var_os("LIGHTRAIL_KAFKA").is_some_and(|named| !named.is_empty()) {
+            println!("  this broker is not ours: the topics {prefix}* will stay on it");
+        }
         let http = Port::take()?;
         let token = scratch.path().join("token");
         write_token(&token)?;
