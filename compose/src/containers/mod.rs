@@ -6,7 +6,7 @@ mod image;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -173,7 +173,7 @@ fn user(as_nobody: bool) -> String {
 /// The folders that it sees, under their own names; none inside another.
 fn shared(start: &Start) -> Vec<&Path> {
     let mut folders: Vec<&Path> =
-        std::iter::once(start.folder.as_path()).chain(start.shares.iter().map(AsRef::as_ref)).collect();
+        std::iter::once(start.folder.as_path()).chain(start.shares.iter().map(PathBuf::as_path)).collect();
     folders.sort_unstable();
     folders.dedup_by(|inner, outer| inner.starts_with(&*outer));
     folders
