@@ -2,6 +2,7 @@
 //! The bindings are committed, so that a user needs no libclang; the test `bindings` (feature `bindgen`) keeps them in
 //! step with the header. Everything else is in the crate `xrootd`.
 #![allow(unsafe_code, reason = "this is the boundary to C")]
+#![warn(clippy::undocumented_unsafe_blocks)]
 
 #[allow(
     missing_docs,

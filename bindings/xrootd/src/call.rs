@@ -16,8 +16,8 @@ use crate::error::{Error, ErrorKind};
 use crate::settings;
 use crate::url::Endpoint;
 
-/// The library looks at its timeouts once a second and tells more than we can: it gets this much longer.
-const GRACE: Duration = Duration::from_millis(1500);
+/// An answer that comes this much late is still taken.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What the server said when it said no.
 #[derive(Debug)]
@@ -79,10 +79,11 @@ pub(crate) fn after(deadline: Duration) -> Instant {
     Instant::now() + deadline.min(Duration::from_secs(30 * 86_400))
 }
 
-/// The library's timeouts are whole seconds, and 0 means its own default.
-fn whole_seconds(limit: Duration) -> u32 {
-    let up = limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0));
-    u32::try_from(up.clamp(1, 65_535)).unwrap_or(65_535)
+/// The library counts in whole seconds of the clock, so that a timeout may come up to a second early: it gets one more
+/// than the deadline, which our own timer keeps. 0 would mean its own default.
+fn whole_seconds(deadline: Duration) -> u32 {
+    let up = deadline.as_secs().saturating_add(u64::from(deadline.subsec_nanos() > 0)).saturating_add(1);
+    u32::try_from(up.clamp(2, 65_535)).unwrap_or(65_535)
 }
 
 unsafe extern "C" fn done<T: Send + 'static, H: Send + Sync + 'static>(

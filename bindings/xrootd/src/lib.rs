@@ -5,6 +5,7 @@
 //! thread. Answers come on the library's own threads and only wake tasks; a tokio runtime with time is needed where
 //! futures are awaited. This crate and `xrootd-sys` hold all `unsafe` code of the workspace; nothing here retries.
 #![allow(unsafe_code, reason = "the safe face of a C++ library; every block says why it is sound")]
+#![warn(clippy::undocumented_unsafe_blocks)]
 
 mod call;
 mod canonical;

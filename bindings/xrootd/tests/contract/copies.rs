@@ -237,13 +237,13 @@ async fn a_copy_that_outlives_the_promised_answer_is_asked_for_again() -> Result
     copying.granted().await?;
     copying.start()?;
     grown(&copying, 1).await?;
-    from.signal("STOP")?;
+    from.freeze().await?;
     let late = copying.wait(Duration::from_secs(6)).await.expect_err("its source hangs");
     assert_eq!(late.kind(), ErrorKind::TimedOut, "{late}");
     copying.cancel(SOON).await?;
     let error = copying.wait(SOON).await.expect_err("it was cancelled");
     assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
-    from.signal("CONT")?;
+    from.thaw()?;
     let _ = copying.close(SOON).await;
     at_rest(&to, "/data/a").await
 }

@@ -75,7 +75,7 @@ async fn a_server_that_hangs_is_noticed_within_the_deadline_and_comes_back() -> 
     let server = Server::start().await?;
     server.put("/data/a", b"123")?;
     let file = File::open(&server.url("/data/a"), OpenFlags::READ, 0, SOON).await?;
-    server.signal("STOP")?;
+    server.freeze().await?;
     let deadline = Duration::from_secs(2);
     let begun = Instant::now();
     let fs = server.fs();
@@ -93,7 +93,7 @@ async fn a_server_that_hangs_is_noticed_within_the_deadline_and_comes_back() -> 
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     }
     assert!(took >= deadline && took < deadline + SLACK, "{took:?}");
-    server.signal("CONT")?;
+    server.thaw()?;
     assert_eq!(fs.stat("/data/a", SOON).await?.context("it is still there")?.size, 3);
     assert_eq!(file.read(0, 3, SOON).await?, b"123");
     file.close(SOON).await?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use xrootd::{Endpoint, ErrorKind, FileSystem, Url};
 
 /// Far above what any step here takes.
@@ -117,12 +118,16 @@ impl Server {
             if let Some(status) = self.child.try_wait()? {
                 anyhow::bail!("xrootd ended with {status}:\n{}", self.log().unwrap_or_default());
             }
-            match self.fs().ping(Duration::from_secs(2)).await {
-                Ok(()) => return Ok(()),
-                // It answers; whether it believes us is not the question here.
-                Err(error) if error.kind() == ErrorKind::Credential => return Ok(()),
-                Err(error) => ensure!(Instant::now() < until, "{error}"),
+            // The port first: the library does not try again for a while what has refused it once.
+            if TcpStream::connect(("127.0.0.1", self.endpoint.port())).await.is_ok() {
+                match self.fs().ping(SOON).await {
+                    Ok(()) => return Ok(()),
+                    // It answers; whether it believes us is not the question here.
+                    Err(error) if error.kind() == ErrorKind::Credential => return Ok(()),
+                    Err(error) => anyhow::bail!("{error}"),
+                }
             }
+            ensure!(Instant::now() < until, "nobody listens yet:\n{}", self.log().unwrap_or_default());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -168,8 +173,34 @@ impl Server {
         Ok(())
     }
 
-    /// Stops (`STOP`) or continues (`CONT`) the process: a server that hangs while its port still answers.
-    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+    /// Stops the process, all of its threads: a server that hangs while its port still answers.
+    pub(crate) async fn freeze(&self) -> Result<()> {
+        self.signal("STOP")?;
+        let until = Instant::now() + SOON;
+        while !self.is_frozen()? {
+            ensure!(Instant::now() < until, "it does not stop");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.signal("CONT")
+    }
+
+    fn is_frozen(&self) -> Result<bool> {
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let stat = fs::read_to_string(task?.path().join("stat"))?;
+            // The state stands behind the name, which is in brackets.
+            if !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
         let status =
             Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
         ensure!(status.success(), "kill -{name} said {status}");
