@@ -114,8 +114,10 @@ impl Ledger {
         self.upsert_run(&key, now, step);
         let began = doc.begin_time.map(lightrail_topics::LogTime::millis);
         let ended = doc.end_time.map(lightrail_topics::LogTime::millis);
-        if let Some(run) = self.runs.get_mut(&key) {
-            run.row.began = run.row.began.or(began);
+        if let Some(run) = self.runs.get_mut(&key).filter(|run| run.row.began.is_none() && began.is_some()) {
+            run.row.began = began;
+            // Its age is another one now.
+            self.wake(&key, now, step);
         }
         for file in doc.file_catalog.iter().flatten() {
             self.file_doc(file, Channel::Rest, now, step);
