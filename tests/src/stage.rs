@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lightrail_compose::containers::Containers;
 use lightrail_compose::logbook::{Logbook, LogbookOptions};
 use lightrail_compose::play::{self, FoundRun, PlayedRun, RunScript};
 use lightrail_compose::ports::Port;
 use lightrail_compose::process::tail;
 use lightrail_compose::scratch::Scratch;
 use lightrail_compose::services::{self, Mover, Ran};
-use lightrail_compose::{Cluster, ClusterOptions, Kafka, KafkaOptions, wait};
+use lightrail_compose::{Cluster, ClusterOptions, Kafka, KafkaOptions, Parts, Processes, wait};
 use lightrail_topics::{Experiment, Instrument, Lfn, RunKey, RunNumber, SiteName, Topic, Topics};
 use tokio::sync::OnceCell;
 
@@ -29,6 +30,8 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub struct Setup {
     /// A broker of its own, for a case that torments it.
     pub own_kafka: bool,
+    /// Kafka (of its own) and both clusters in containers instead of processes.
+    pub containers: Option<Containers>,
     /// The source; two servers with disks of their own.
     pub slac: Option<ClusterOptions>,
     /// The destination; two servers that share a store.
@@ -115,16 +118,17 @@ impl Stage {
         let scratch = Scratch::new()?;
         let slac = setup.slac.unwrap_or_else(|| ClusterOptions::separate("SLAC"));
         let nersc = setup.nersc.unwrap_or_else(|| ClusterOptions::shared("NERSC"));
+        let parts: &dyn Parts = setup.containers.as_ref().map_or(&Processes, |containers| containers);
         let kafka = async {
-            if setup.own_kafka {
-                let kafka = Kafka::start(KafkaOptions::default()).await?;
+            if setup.own_kafka || setup.containers.is_some() {
+                let kafka = parts.kafka(KafkaOptions::default()).await?;
                 Ok((kafka.bootstrap().to_owned(), Some(kafka)))
             } else {
                 Ok((shared_kafka().await?.bootstrap().to_owned(), None))
             }
         };
         let ((bootstrap, own_kafka), slac, nersc) =
-            tokio::try_join!(kafka, Cluster::start(slac), Cluster::start(nersc))?;
+            tokio::try_join!(kafka, parts.cluster(slac), parts.cluster(nersc))?;
         let prefix = format!("case-{:08x}.", fastrand::u32(..));
         let topics = Topics::new(&prefix)?.with_logbook_prefix(&prefix)?;
         let logbook = Logbook::start(&bootstrap, &prefix, setup.logbook).await?;

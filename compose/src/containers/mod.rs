@@ -175,6 +175,6 @@ fn shared(start: &Start) -> Vec<&Path> {
     let mut folders: Vec<&Path> =
         std::iter::once(start.folder.as_path()).chain(start.shares.iter().map(PathBuf::as_path)).collect();
     folders.sort_unstable();
-    folders.dedup_by(|inner, outer| inner.starts_with(&*outer));
+    folders.dedup_by(|inner, outer| inner.starts_with(*outer));
     folders
 }
