@@ -37,6 +37,9 @@ fn by_kxr(kxr: u32, message: &str) -> (FaultClass, &'static str) {
         FS_ERROR if says("no space") => (Endpoint, "no-space"),
         FS_ERROR if says("quota") => (Endpoint, "over-quota"),
         FS_ERROR if says("read-only") => (Endpoint, "read-only"),
+        FS_ERROR if says("file exists") => (Transient, "exists"),
+        FS_ERROR if says("not a directory") => (Permanent, "not-a-folder"),
+        FS_ERROR if says("permission denied") => (Credential, "permission-denied"),
         FS_ERROR => (Transient, "file-system"),
         3006 | 3026 => (Permanent, "invalid-request"),
         3007 if says("no space") => (Endpoint, "no-space"),
@@ -93,21 +96,24 @@ impl Fault {
     pub fn from_answer(what: &str, side: Side, endpoint: Option<&str>, answer: Answer<'_>) -> Self {
         let Answer { code, errno, message } = answer;
         let kxr = if code == ERROR_RESPONSE { Some(errno) } else { None };
-        let inner = wrapped_code(message);
-        let (class, word) = match (kxr, inner) {
-            // Only these two speak for somebody else; any other code is the server's own.
-            (Some(FS_ERROR | 3012), Some(wrapped)) => by_kxr(wrapped, message),
-            (Some(own), _) => by_kxr(own, message),
-            (None, _) => by_client_code(code, message),
+        // The copy program says whose words they are; where it does not, a number other than the server's own is the source's.
+        let inner = match (kxr, wrapped_code(message)) {
+            (Some(own @ (FS_ERROR | 3012)), Some(inner)) if inner != own => Some(inner),
+            _ => None,
         };
-        let relayed = matches!(kxr, Some(FS_ERROR | 3012)) && inner.is_some();
-        let text = format!("{what}: {}", message.trim().trim_end_matches('.'));
-        let fault = Self::new(class, word, text).at(side, endpoint);
-        let fault = Self { kxr: if relayed { inner } else { kxr }, ..fault };
+        let relayed = message.contains("(source)") || (inner.is_some() && !message.contains("(destination)"));
+        let kxr = inner.or(kxr);
+        let (class, word) = match kxr {
+            Some(number) => by_kxr(number, message),
+            None => by_client_code(code, message),
+        };
+        let said = message.trim_matches(|c: char| c.is_whitespace() || c.is_control() || c == '.');
+        let fault = Self { kxr, ..Self::new(class, word, format!("{what}: {said}")) };
         if relayed && side == Side::Destination {
-            // The destination relays its source's words: not its fault, nor is its server to be avoided.
-            return Self { side: Side::Source, endpoint: None, ..fault };
+            // Not the destination's fault, nor is its server to be avoided.
+            return fault.at(Side::Source, None);
         }
+        let fault = fault.at(side, endpoint);
         fault.on(side)
     }
 }

@@ -39,6 +39,16 @@ fn a_source_s_error_that_the_destination_relays_is_the_source_s() {
     assert_eq!(fault.endpoint, None);
     let fault = answered(400, 3005, "[3011] No such file or directory");
     assert_eq!((fault.class, fault.side), (FaultClass::SourceNotReady, Side::Source));
+    for (message, side) in [
+        ("Run: [3005] [ERROR] Local error: no space left on device:  (destination)\0", Side::Destination),
+        ("[ERROR] Local error: no space left on device:  (destination)", Side::Destination),
+        ("[ERROR] Server responded with an error: [3011] No such file (source)", Side::Source),
+    ] {
+        let fault = answered(400, 3005, message);
+        assert_eq!(fault.side, side, "{message}");
+        assert!(!fault.text.contains('\0'));
+        assert_eq!(fault.code == "no-space", side == Side::Destination);
+    }
     assert_eq!(wrapped_code("[31] [3abc] [3010"), None);
 }
 

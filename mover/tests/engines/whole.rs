@@ -4,6 +4,9 @@
 use std::time::{Duration, Instant};
 
 use adler2::adler32_slice;
+use lightrail_compose::loopfs::LoopFs;
+use lightrail_compose::require::{Need, require};
+use lightrail_compose::scratch::Scratch;
 use lightrail_compose::{Cluster, ClusterOptions, xrootd};
 use lightrail_mover::carry::native::Native;
 use lightrail_mover::carry::xrdcp::Xrdcp;
@@ -154,7 +157,7 @@ async fn files_travel_between_real_clusters() {
 }
 
 /// A file big enough to be caught on its way.
-const BIG: usize = 1_500_000_000;
+const BIG: usize = 800_000_000;
 
 fn put_big(clusters: &Clusters, lfn: &Lfn) {
     let path = clusters.slac.write(0, lfn.as_str(), b"").unwrap();
@@ -273,4 +276,38 @@ async fn a_checksum_may_take_longer_than_a_silence() {
         Some(Checksum::from_u32(ChecksumKind::Adler32, adler32_slice(&bytes(1000))))
     );
     assert!(begun.elapsed() > Duration::from_secs(18), "the sum was not slow: nothing was tested");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_its_endpoint_s_fault_and_room_ends_it() {
+    let scratch = Scratch::new().unwrap();
+    let disk = LoopFs::create(scratch.path(), 192);
+    let Some(disk) = require("whole::a_full_disk", Need::Loop, disk) else { return };
+    let (slac, nersc) = tokio::try_join!(
+        Cluster::start(ClusterOptions::separate("SLAC")),
+        Cluster::start(ClusterOptions {
+            store: Some(disk.path().to_owned()),
+            ..ClusterOptions::shared("NERSC")
+        }),
+    )
+    .unwrap();
+    let clusters = Clusters::of(slac, nersc);
+    disk.fill(2_000_000).unwrap();
+    for (engine, size) in [(0, 5_000_000), (0, 60_000_000), (1, 5_000_000)] {
+        let lfn = lfn(&format!("mfxlv9518-r0001-s0{engine}-c00-{size}.xtc2"));
+        clusters.slac.write(0, lfn.as_str(), &bytes(size)).unwrap();
+        let engine: &dyn Engine =
+            if engine == 0 { &Native::default() } else { &Xrdcp::new(Native::default()) };
+        let begun = Instant::now();
+        let fault = run(engine, &job(&clusters, &lfn, 1)).await.unwrap_err();
+        println!("full: {fault:?} after {:?}", begun.elapsed());
+        assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Endpoint, "no-space"), "{fault:?}");
+        assert_eq!(fault.side, Side::Destination);
+        assert!(begun.elapsed() < NOTICED, "{:?}", begun.elapsed());
+        assert!(names(&clusters).iter().all(|name| !name.starts_with('.')), "{:?}", names(&clusters));
+    }
+    disk.make_room().unwrap();
+    let lfn = lfn("mfxlv9518-r0001-s00-c00-5000000.xtc2");
+    run(&Native::default(), &job(&clusters, &lfn, 2)).await.unwrap();
+    assert!(std::fs::read(clusters.nersc.path_of(lfn.as_str())).unwrap() == bytes(5_000_000));
 }
