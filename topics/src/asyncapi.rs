@@ -150,6 +150,11 @@ fn message(kind: Kind, generator: &mut SchemaGenerator) -> Value {
             "a failover; a tombstone ends it",
             "experiment",
         ),
+        Kind::Settled => (
+            json!({ "type": "null" }),
+            "nothing; written so that a transaction on the partition ends",
+            "settled@partition",
+        ),
         Kind::DeadLetter => (
             generator.subschema_for::<DeadLetter>().to_value(),
             "what could not be understood, where it was, and why",
@@ -190,8 +195,10 @@ fn logbook_message(name: &str, what: &str) -> Value {
 }
 
 fn channel(topic: Topic) -> Value {
-    let kinds =
-        Kind::ALL.into_iter().filter(|kind| kind.topic() == topic).map(|kind| kind.as_str().to_owned());
+    let kinds = Kind::ALL
+        .into_iter()
+        .filter(|kind| kind.topic().is_none_or(|of| of == topic))
+        .map(|kind| kind.as_str().to_owned());
     let names: Vec<String> =
         if topic.is_logbooks() { vec![format!("logbook.{topic}")] } else { kinds.collect() };
     let messages: Map<String, Value> = names

@@ -40,11 +40,13 @@ pub enum Kind {
     RouteOverride,
     /// What could not be understood.
     DeadLetter,
+    /// Nothing: its transaction's end is what counts (see [`settled`]).
+    Settled,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::FileAvailable,
         Self::FileGone,
         Self::RunAvailable,
@@ -56,6 +58,7 @@ impl Kind {
         Self::Route,
         Self::RouteOverride,
         Self::DeadLetter,
+        Self::Settled,
     ];
 
     /// The text of `ce_type`.
@@ -72,19 +75,21 @@ impl Kind {
             Self::Route => "route",
             Self::RouteOverride => "route.override",
             Self::DeadLetter => "dead-letter",
+            Self::Settled => "settled",
         }
     }
 
-    /// The topic on which events of this kind are.
-    pub fn topic(self) -> Topic {
+    /// The topic on which events of this kind are; none where they may be on any of ours.
+    pub fn topic(self) -> Option<Topic> {
         match self {
-            Self::FileAvailable | Self::FileGone => Topic::FilesAvailable,
-            Self::RunAvailable | Self::RunCorrected | Self::RunIncomplete => Topic::RunsAvailable,
-            Self::Transfer => Topic::Transfers,
-            Self::Wish | Self::Start => Topic::Requests,
-            Self::Route => Topic::Routes,
-            Self::RouteOverride => Topic::RoutesOverride,
-            Self::DeadLetter => Topic::DeadLetters,
+            Self::FileAvailable | Self::FileGone => Some(Topic::FilesAvailable),
+            Self::RunAvailable | Self::RunCorrected | Self::RunIncomplete => Some(Topic::RunsAvailable),
+            Self::Transfer => Some(Topic::Transfers),
+            Self::Wish | Self::Start => Some(Topic::Requests),
+            Self::Route => Some(Topic::Routes),
+            Self::RouteOverride => Some(Topic::RoutesOverride),
+            Self::DeadLetter => Some(Topic::DeadLetters),
+            Self::Settled => None,
         }
     }
 
@@ -165,8 +170,9 @@ pub struct Message {
 
 impl Message {
     fn new(kind: Kind, key: String, id: String, payload: Option<Vec<u8>>, source: &str, at: Millis) -> Self {
+        let topic = kind.topic().unwrap_or(Topic::DeadLetters);
         let headers = CloudEvent { id, kind, source: source.to_owned(), time: at, traceparent: None };
-        Self { topic: kind.topic(), key, payload, headers }
+        Self { topic, key, payload, headers }
     }
 
     /// The same message as part of a trace.
@@ -326,6 +332,15 @@ pub fn dead_letter(event: &DeadLetter, source: &str, at: Millis) -> Message {
     let original = event.key.as_deref().and_then(crate::record::from_base64);
     let key = original.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     Message::new(Kind::DeadLetter, key, id, Some(plain(event)), source, at)
+}
+
+/// A message that says nothing, for the sake of its transaction: a broker that was killed between a commit and its markers
+/// can forget the markers, and then hides the partition from there on from everybody who reads committed. The end of the
+/// next transaction of the same producer on that partition takes the place of the lost one.
+pub fn settled(topic: Topic, partition: i32, source: &str, at: Millis) -> Message {
+    let key = format!("{}@{partition}", Kind::Settled);
+    let id = format!("{}:{topic}/{partition}:{source}:{}", Kind::Settled, at.0);
+    Message { topic, ..Message::new(Kind::Settled, key, id, None, source, at) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A record as it was read from Kafka, and what it says, parsed into one closed enum. The only door by which our own
 //! topics' bytes get in: unknown fields are dropped, a missing one is named, nothing is guessed.
 
+use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -16,7 +17,7 @@ use crate::time::Millis;
 use crate::topic::{Topic, Topics};
 
 /// A record as it was read from Kafka.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// The topic's full name.
     pub topic: Arc<str>,
@@ -71,6 +72,23 @@ impl Record {
     }
 }
 
+// As text where it is text, for test failures and logs that people read.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes: &Option<Vec<u8>>| {
+            bytes.as_deref().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        };
+        let headers: Vec<_> = self.headers.iter().map(|(key, value)| (key, text(value))).collect();
+        f.debug_struct("Record")
+            .field("at", &format_args!("{}/{}/{}", self.topic, self.partition, self.offset))
+            .field("key", &text(&self.key))
+            .field("value", &text(&self.value))
+            .field("headers", &headers)
+            .field("timestamp", &self.timestamp)
+            .finish()
+    }
+}
+
 /// The bytes behind a base64 text, `None` if it is none.
 pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
@@ -97,6 +115,8 @@ pub enum Event {
     RouteOverride(Experiment, Option<RouteOverride>),
     /// What someone could not understand.
     DeadLetter(DeadLetter),
+    /// Nothing; its transaction's end was wanted. To be passed over.
+    Settled,
 }
 
 /// Why a record cannot be understood. All of them are permanent: the record goes to `dead-letters`.
@@ -159,7 +179,9 @@ pub fn decode(topics: &Topics, record: &Record) -> Result<Event, DecodeError> {
         let value = record.value.as_deref().ok_or(DecodeError::NoValue)?;
         return Ok(Event::Logbook(logbook::parse(topic, value)?));
     }
-    known_type(topic, record)?;
+    if known_type(topic, record)? == Some(Kind::Settled) {
+        return Ok(Event::Settled);
+    }
     match topic {
         Topic::FilesAvailable => {
             let event: FileEvent = value(record, "file event")?;
@@ -211,10 +233,10 @@ fn request(record: &Record) -> Result<Event, DecodeError> {
 }
 
 /// A type that names another topic's event is refused; a message without one (an operator's own tool) is not.
-fn known_type(topic: Topic, record: &Record) -> Result<(), DecodeError> {
-    let Some(text) = record.header("ce_type") else { return Ok(()) };
+fn known_type(topic: Topic, record: &Record) -> Result<Option<Kind>, DecodeError> {
+    let Some(text) = record.header("ce_type") else { return Ok(None) };
     match text.parse::<Kind>() {
-        Ok(kind) if kind.topic() == topic => Ok(()),
+        Ok(kind) if kind.topic().is_none_or(|of| of == topic) => Ok(Some(kind)),
         _ => Err(DecodeError::Type(text.chars().take(64).flat_map(char::escape_default).collect())),
     }
 }

@@ -1,6 +1,7 @@
 //! What librdkafka tells on the side: logs to tracing, statistics to metrics, and the last fault of the connection, so
 //! that a wrong password is named instead of a timeout.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use metrics::{counter, gauge};
@@ -40,6 +41,8 @@ impl Rebalances for NoGroup {
 pub(super) struct Context<R = NoGroup> {
     client: String,
     fault: Mutex<Option<KafkaError>>,
+    /// Whether a broker was lost since somebody last asked.
+    lost: AtomicBool,
     pub(super) group: R,
 }
 
@@ -51,7 +54,7 @@ impl Context {
 
 impl<R> Context<R> {
     pub(super) fn with_group(client: &str, group: R) -> Self {
-        Self { client: client.to_owned(), fault: Mutex::new(None), group }
+        Self { client: client.to_owned(), fault: Mutex::new(None), lost: AtomicBool::new(false), group }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<KafkaError>> {
@@ -66,6 +69,16 @@ impl<R> Context<R> {
     /// The last fault if it is one that waiting does not mend by itself.
     pub(super) fn refusal(&self) -> Option<KafkaError> {
         self.lock().clone().filter(|fault| matches!(fault, KafkaError::Authentication(_)))
+    }
+
+    /// Whether a broker was lost since the last time that this was asked.
+    pub(super) fn take_lost(&self) -> bool {
+        self.lost.swap(false, Ordering::Relaxed)
+    }
+
+    /// To be asked again.
+    pub(super) fn still_lost(&self) {
+        self.lost.store(true, Ordering::Relaxed);
     }
 
     /// Something was answered: the connection works.
@@ -103,6 +116,9 @@ impl<R: Send + Sync + 'static> ClientContext for Context<R> {
             _ => "other",
         };
         counter!(FAULTS, "client" => self.client.clone(), "class" => class).increment(1);
+        if matches!(fault, KafkaError::Unreachable(_)) {
+            self.still_lost();
+        }
         let mut last = self.lock();
         // "All brokers are down" follows each refusal and must not hide it.
         let hides = matches!(

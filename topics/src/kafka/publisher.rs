@@ -1,6 +1,7 @@
 //! The transactional publisher, on a thread of its own since librdkafka's transaction calls block. One call, one
 //! transaction: all of a batch is there or nothing. Never here: dropping a message, or going on after being fenced.
 
+mod settle;
 mod work;
 
 use std::sync::mpsc;
@@ -60,6 +61,8 @@ enum Command {
 struct Batch {
     messages: Vec<Message>,
     positions: Option<(Vec<Position>, GroupMetadata)>,
+    /// Partitions by hand, one per message, where it is not the key that decides.
+    partitions: Option<Vec<i32>>,
 }
 
 /// The handle of a publisher. Dropping it ends the producer's thread after the batch under way.
@@ -79,11 +82,14 @@ impl Publisher {
         let mut work = work::Work::new(connection, topics, transactional_id, timeouts)?;
         let (commands, inbox) = mpsc::channel();
         spawn("kafka-publisher", move || {
-            while let Ok(command) = inbox.recv() {
-                match command {
-                    Command::Init { limit, reply } => drop(reply.send(work.init(limit))),
-                    Command::Publish { batch, reply } => drop(reply.send(work.publish(&batch))),
+            loop {
+                match inbox.recv_timeout(Duration::from_secs(1)) {
+                    Ok(Command::Init { limit, reply }) => drop(reply.send(work.init(limit))),
+                    Ok(Command::Publish { batch, reply }) => drop(reply.send(work.publish(&batch))),
+                    Err(mpsc::RecvTimeoutError::Timeout) => {}
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 }
+                work.mend();
             }
         })?;
         Ok(Self { commands })
@@ -100,7 +106,7 @@ impl Publisher {
     /// under way at a time, others queue. Dropping the future does not take the batch back.
     pub async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Placed>, PublishError> {
         let (reply, answer) = oneshot::channel();
-        let batch = Batch { messages, positions: None };
+        let batch = Batch { messages, positions: None, partitions: None };
         self.ask(Command::Publish { batch, reply }, answer).await
     }
 
@@ -112,7 +118,7 @@ impl Publisher {
         group: GroupMetadata,
     ) -> Result<Vec<Placed>, PublishError> {
         let (reply, answer) = oneshot::channel();
-        let batch = Batch { messages, positions: Some((positions, group)) };
+        let batch = Batch { messages, positions: Some((positions, group)), partitions: None };
         self.ask(Command::Publish { batch, reply }, answer).await
     }
 

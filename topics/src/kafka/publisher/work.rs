@@ -13,11 +13,11 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{Batch, Placed, Timeouts};
+use super::{Batch, Placed, Timeouts, settle};
 use crate::kafka::connection::Connection;
 use crate::kafka::context::Context;
 use crate::kafka::error::{KafkaError, PublishError};
-use crate::message::Message;
+use crate::message::{self, Message};
 use crate::topic::Topics;
 
 /// How long one blocking call lasts before faults and the deadline are looked at.
@@ -71,6 +71,9 @@ pub(super) struct Work {
     topics: Topics,
     timeouts: Timeouts,
     batch: u64,
+    connection: Connection,
+    transactional_id: String,
+    initialised: bool,
     /// Set once: the producer can do no more, and says the same to every call.
     over: Option<PublishError>,
 }
@@ -96,18 +99,29 @@ impl Work {
         let context =
             Reporting { common: Context::new(&connection.client_id), deliveries: Mutex::new(sender) };
         let producer = config.create_with_context(context).map_err(|error| KafkaError::settings(&error))?;
-        Ok(Self { producer, deliveries, topics: topics.clone(), timeouts, batch: 0, over: None })
+        Ok(Self {
+            producer,
+            deliveries,
+            topics: topics.clone(),
+            timeouts,
+            batch: 0,
+            connection: connection.clone(),
+            transactional_id: transactional_id.to_owned(),
+            initialised: false,
+            over: None,
+        })
     }
 
     pub(super) fn init(&mut self, limit: Duration) -> Result<(), PublishError> {
         self.usable()?;
         let deadline = Instant::now() + limit;
-        loop {
+        while !self.initialised {
             let slice = SLICE.min(deadline.saturating_duration_since(Instant::now()));
             let error = match self.producer.init_transactions(slice.max(Duration::from_millis(1))) {
                 Ok(()) => {
                     self.producer.context().common.works();
-                    return Ok(());
+                    self.initialised = true;
+                    break;
                 }
                 Err(error) => error,
             };
@@ -121,6 +135,38 @@ impl Work {
                 return Err(PublishError::Retriable(fault.unwrap_or(KafkaError::Timeout { what, limit })));
             }
         }
+        self.settle(deadline)
+    }
+
+    /// After a broker was lost: looks whether it came back without the end of one of our transactions.
+    pub(super) fn mend(&mut self) {
+        if !self.initialised || self.over.is_some() || !self.producer.context().common.take_lost() {
+            return;
+        }
+        if let Err(error) = self.settle(Instant::now() + Duration::from_secs(5)) {
+            tracing::debug!(%error, "cannot look yet for transactions without an end");
+            self.producer.context().common.still_lost();
+        }
+    }
+
+    /// Ends what a killed broker has left without its end (see [`crate::message::settled`]).
+    fn settle(&mut self, deadline: Instant) -> Result<(), PublishError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let behind = settle::behind(&self.connection, &self.topics, left).map_err(PublishError::Retriable)?;
+        if behind.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            ?behind,
+            "partitions lack the end of a transaction, by a broker that was killed; ending it"
+        );
+        let at = settle::now();
+        let messages: Vec<Message> = behind
+            .iter()
+            .map(|(topic, partition)| message::settled(*topic, *partition, &self.transactional_id, at))
+            .collect();
+        let partitions = behind.iter().map(|(_, partition)| *partition).collect();
+        self.publish(&Batch { messages, positions: None, partitions: Some(partitions) }).map(drop)
     }
 
     pub(super) fn publish(&mut self, batch: &Batch) -> Result<Vec<Placed>, PublishError> {
@@ -136,7 +182,7 @@ impl Work {
                 Step::Again | Step::Abort => PublishError::Retriable(KafkaError::of("begin", &error)),
             });
         }
-        match self.send_all(&batch.messages, deadline).and_then(|placed| {
+        match self.send_all(batch, deadline).and_then(|placed| {
             self.send_positions(batch, deadline)?;
             Ok(placed)
         }) {
@@ -153,14 +199,15 @@ impl Work {
         self.over.clone().map_or(Ok(()), Err)
     }
 
-    fn send_all(&mut self, messages: &[Message], deadline: Instant) -> Result<Vec<Placed>, PublishError> {
+    fn send_all(&mut self, batch: &Batch, deadline: Instant) -> Result<Vec<Placed>, PublishError> {
+        let messages = &batch.messages;
         let names: Vec<String> = messages.iter().map(|message| self.topics.name(message.topic)).collect();
         let mut places: Vec<Option<(i32, i64)>> = vec![None; messages.len()];
         let mut open = messages.len();
-        for (index, (message, name)) in messages.iter().zip(&names).enumerate() {
+        for (index, name) in names.iter().enumerate() {
             loop {
                 let Err(error) =
-                    self.producer.send(self.record(index, message, name)).map_err(|(error, _)| error)
+                    self.producer.send(self.record(batch, index, name)).map_err(|(error, _)| error)
                 else {
                     break;
                 };
@@ -183,16 +230,18 @@ impl Work {
 
     fn record<'a>(
         &self,
+        batch: &'a Batch,
         index: usize,
-        message: &'a Message,
         name: &'a str,
     ) -> BaseRecord<'a, str, [u8], Box<(u64, usize)>> {
+        let message = &batch.messages[index];
         let mut headers = OwnedHeaders::new();
         let attributes = message.headers.headers();
         for (key, value) in &attributes {
             headers = headers.insert(Header { key, value: Some(value.as_bytes()) });
         }
         let mut record = BaseRecord::with_opaque_to(name, Box::new((self.batch, index))).headers(headers);
+        record.partition = batch.partitions.as_ref().map(|partitions| partitions[index]);
         if !message.key.is_empty() {
             record = record.key(message.key.as_str());
         }
