@@ -174,7 +174,7 @@ impl Ledger {
         })
     }
 
-    fn is_not_waited(&self, key: &RunKey, lfn: &Lfn) -> bool {
+    pub(super) fn is_not_waited(&self, key: &RunKey, lfn: &Lfn) -> bool {
         let rules = self.experiment_rules(&key.experiment);
         lfn.stream().is_some_and(|stream| rules.not_waited_streams.contains(&stream))
     }

@@ -221,7 +221,16 @@ impl Ledger {
                     }
                 }
             }
+            // The number that was read back was given for it.
+            News::Newer
+                if self.counted.get(lfn).is_some_and(|until| {
+                    registration.created.is_none_or(|created| created.millis() <= *until)
+                }) =>
+            {
+                file.said = said;
+            }
             News::Newer => {
+                self.counted.remove(lfn);
                 file.said = said;
                 file.seen = Some(now);
                 file.whole = false;

@@ -9,7 +9,7 @@ use lightrail_topics::{Generation, Lfn, Millis, RunKey, SiteName};
 
 use super::rows::{Done, FileRow, Row, RunSiteRow, Said, State, Transfer};
 use super::said::News;
-use super::transfer::Step as Move;
+use super::transfer::{Step as Move, is_terminal};
 use super::{Ledger, Step};
 
 impl Ledger {
@@ -38,6 +38,9 @@ impl Ledger {
         let there = known.is_some_and(|transfer| matches!(transfer.state, State::Done(_) | State::Gone));
         if !newer_wanted && !there {
             self.advance(&event.run, &event.lfn, &event.site, Move::Verified(done), &mut step);
+        }
+        if !newer_wanted {
+            self.counted.remove(&event.lfn);
         }
         if let Some(site) = self.run_site_mut(&event.run, &event.site) {
             site.first_file = site.first_file.or(event.timing.verified);
@@ -122,6 +125,12 @@ impl Ledger {
                 }
             }
         }
+        let known = self.transfer(&event.run, &event.lfn, &event.site);
+        if known.is_some_and(|transfer| {
+            transfer.generation > Generation::FIRST && !matches!(transfer.state, State::Done(_) | State::Gone)
+        }) {
+            self.counted.insert(event.lfn.clone(), event.at);
+        }
         self.reindex(&event.run, &event.lfn, &event.site);
         self.finish_reading(step, now)
     }
@@ -154,12 +163,33 @@ impl Ledger {
     pub fn end_reading_back(&mut self, now: Millis) -> Step {
         self.reading_back = false;
         let mut step = Step::default();
-        let keys: Vec<RunKey> = self.runs.keys().cloned().collect();
+        let mut keys: Vec<RunKey> = self.runs.keys().cloned().collect();
+        keys.sort();
         for key in keys {
+            self.note_awaited(&key);
             self.wake(&key, now, &mut step);
             step.touched_runs.insert(key);
         }
         self.finish(step, now)
+    }
+
+    /// A run that was announced and waits for a file again is corrected once that is there.
+    fn note_awaited(&mut self, key: &RunKey) {
+        let Some(run) = self.runs.get(key) else { return };
+        let mut awaited = Vec::new();
+        for (lfn, file) in &run.files {
+            for transfer in file.sites.iter().filter(|transfer| !is_terminal(&transfer.state)) {
+                // One that was left out at first comes as a correction by itself.
+                if transfer.generation > Generation::FIRST || !self.is_not_waited(key, lfn) {
+                    awaited.push((transfer.site.clone(), lfn.file_name().to_owned()));
+                }
+            }
+        }
+        for (site, name) in awaited {
+            if self.run_site_mut(key, &site).is_some_and(|row| row.changed.is_none()) {
+                self.note_change(key, &site, &format!("{name}: came late"));
+            }
+        }
     }
 
     fn finish_reading(&mut self, mut step: Step, now: Millis) -> Step {
