@@ -3,6 +3,8 @@
 //!
 //! Never here: a byte of a file passing through the mover (the posix engine excepted); a deletion at a source.
 
+#[cfg(test)]
+mod bottle;
 pub mod carry;
 pub mod cli;
 pub mod clock;
