@@ -193,8 +193,10 @@ impl Ledger {
             }
         }
         let early = self.experiment_rules(&run.experiment).report_early;
-        if early || self.runs.get(run).is_some_and(|run| run.row.closed.is_some()) {
+        if early {
             step.effects.push(Effect::Report(id.at()));
+        } else if self.runs.get(run).is_some_and(|run| run.row.closed.is_some()) {
+            step.effects.extend(self.report(run, &id.lfn, &id.site, true));
         }
     }
 
@@ -218,6 +220,12 @@ impl Ledger {
         let give_up = fault.is_permanent() || transfer.tries >= tries;
         let next = now.plus(delay);
         self.advance(run, &id.lfn, &id.site, if give_up { Move::GiveUp } else { Move::Retry(next) }, step);
+        if give_up
+            && id.lfn.kind().is_index()
+            && self.runs.get(run).is_some_and(|run| run.row.closed.is_some())
+        {
+            step.effects.extend(self.report(run, &id.lfn, &id.site, false));
+        }
         if let Some(mut said) = self.transfer_event(run, &id.lfn, &id.site, Some((attempt, 1)), now) {
             said.cause = Some(cause);
             said.next_try = (!give_up).then_some(next);

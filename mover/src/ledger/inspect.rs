@@ -6,7 +6,7 @@ use lightrail_topics::{FileAtSite, Lfn, Millis, RunKey, RunNumber, SiteName, mes
 
 use super::queue::{Blocked, Doors};
 use super::rows::{FileRow, RunRow, State, Transfer};
-use super::transfer::Step as Move;
+use super::transfer::{self, Step as Move};
 use super::{Effect, Ledger, Step};
 
 impl Ledger {
@@ -127,7 +127,13 @@ impl Ledger {
                     Some(Blocked::Bytes) => format!("the bytes in flight to {site} are at their limit"),
                     Some(Blocked::ServerSlots) => format!("every data server of {site} has our share in use"),
                     Some(Blocked::SiteClosed) => {
-                        format!("{site} or its source does not answer; it is tried again from time to time")
+                        let source = &self.rules.source_site;
+                        let (who, why) = match (doors.reason(site), doors.reason(source)) {
+                            (Some(why), _) => (site, why),
+                            (None, Some(why)) => (source, why),
+                            (None, None) => (site, "it does not answer".to_owned()),
+                        };
+                        format!("{who} is left alone and tried again from time to time, because of: {why}")
                     }
                 }
             }
@@ -187,9 +193,12 @@ impl Ledger {
         self.finish(step, now)
     }
 
-    /// Reports that the logbook gets after its run is closed: small files first, big ones last.
+    /// Reports that the logbook gets after its run is closed: small files first, big ones last. Where a small one is still
+    /// awaited, the big ones are left out: [`Self::report`] has them when it has come.
     pub fn reports(&self, key: &RunKey) -> Vec<Effect> {
         let Some(run) = self.runs.get(key) else { return Vec::new() };
+        let kept: Vec<&SiteName> =
+            run.row.sites.iter().map(|site| &site.site).filter(|site| self.awaits_small(key, site)).collect();
         let mut done: Vec<(u64, FileAtSite)> = run
             .files
             .iter()
@@ -200,9 +209,34 @@ impl Ledger {
                 }
                 _ => None,
             })
+            .filter(|(_, at)| at.lfn.kind().is_index() || !kept.contains(&&at.site))
             .collect();
         done.sort();
         done.into_iter().map(|(_, at)| Effect::Report(at)).collect()
+    }
+
+    /// Reports of a closed run whose file has come to the site, or will not: a small one at once, a big one when no small
+    /// one is awaited any more.
+    pub(super) fn report(&self, key: &RunKey, lfn: &Lfn, site: &SiteName, came: bool) -> Vec<Effect> {
+        let Some(run) = self.runs.get(key) else { return Vec::new() };
+        let announced = run.row.sites.iter().any(|said| said.site == *site && said.available);
+        let own = came.then(|| Effect::Report(FileAtSite { lfn: lfn.clone(), site: site.clone() }));
+        if announced {
+            return own.into_iter().collect();
+        }
+        let awaited = self.awaits_small(key, site);
+        if !lfn.kind().is_index() {
+            return own.into_iter().filter(|_| !awaited).collect();
+        }
+        let big = |effect: &Effect| matches!(effect, Effect::Report(at) if at.site == *site && !at.lfn.kind().is_index());
+        let kept = if awaited { Vec::new() } else { self.reports(key) };
+        own.into_iter().chain(kept.into_iter().filter(big)).collect()
+    }
+
+    fn awaits_small(&self, key: &RunKey, site: &SiteName) -> bool {
+        let files = self.runs.get(key).into_iter().flat_map(|run| &run.files);
+        let mut small = files.filter(|(lfn, _)| lfn.kind().is_index()).flat_map(|(_, file)| &file.sites);
+        small.any(|transfer| transfer.site == *site && !transfer::is_terminal(&transfer.state))
     }
 
     /// How many attempts of a transfer have counted against its limit.

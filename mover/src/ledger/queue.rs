@@ -134,6 +134,11 @@ pub trait Doors {
     fn is_open(&self, site: &SiteName) -> bool;
     /// The site's data servers, as far as known, the ones to prefer first.
     fn servers(&self, site: &SiteName) -> Vec<String>;
+
+    /// Why the site is left alone, where it is.
+    fn reason(&self, _site: &SiteName) -> Option<String> {
+        None
+    }
 }
 
 impl Queue {

@@ -372,6 +372,10 @@ impl Owner {
             ready = false;
             notes.push("draining: nothing new starts".to_owned());
         }
+        for site in self.parts.sites.unheard() {
+            ready = false;
+            notes.push(format!("waits for {site}, which has not answered since the start"));
+        }
         notes.extend(
             self.parts.sites.troubled().into_iter().map(|(who, why)| format!("{who} is left alone: {why}")),
         );

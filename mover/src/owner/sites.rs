@@ -1,6 +1,6 @@
 //! What the owner knows of sites from moment to moment: their data servers and which endpoints are left alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use lightrail_topics::{Millis, SiteName};
@@ -15,6 +15,8 @@ use crate::ledger::{Doors, Order};
 pub struct Sites {
     by_name: BTreeMap<SiteName, Site>,
     servers: HashMap<SiteName, Vec<String>>,
+    /// Those that have not answered since the start.
+    unheard: BTreeSet<SiteName>,
     breakers: Breakers,
     mend_for: Duration,
 }
@@ -34,7 +36,8 @@ impl Sites {
         breakers: Breakers,
         mend_for: Duration,
     ) -> Self {
-        Self { by_name: sites, servers, breakers, mend_for }
+        let unheard = sites.keys().cloned().collect();
+        Self { by_name: sites, servers, unheard, breakers, mend_for }
     }
 
     /// A site.
@@ -51,7 +54,13 @@ impl Sites {
         i64::try_from(self.mend_for.as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// Sites that have not answered since the start.
+    pub(super) fn unheard(&self) -> impl Iterator<Item = &SiteName> {
+        self.unheard.iter()
+    }
+
     pub(super) fn learn(&mut self, site: SiteName, servers: Vec<String>) {
+        self.unheard.remove(&site);
         if !servers.is_empty() && self.servers.get(&site) != Some(&servers) {
             tracing::info!(%site, servers = servers.join(","), "data servers known");
             self.servers.insert(site, servers);
@@ -117,6 +126,11 @@ impl Sites {
 impl Doors for DoorsNow<'_> {
     fn is_open(&self, site: &SiteName) -> bool {
         self.sites.breakers.admits(site.as_str(), self.now)
+    }
+
+    fn reason(&self, site: &SiteName) -> Option<String> {
+        let troubled = self.sites.troubled();
+        troubled.into_iter().find(|(endpoint, _)| endpoint == site.as_str()).map(|(_, why)| why)
     }
 
     fn servers(&self, site: &SiteName) -> Vec<String> {

@@ -164,6 +164,7 @@ pub(super) async fn learn_servers(
 ) {
     let mut wait = Duration::from_secs(1);
     loop {
+        let mut all = true;
         for site in &sites {
             let Some(engine) = engines.get(&site.name) else { continue };
             match tokio::time::timeout(call, engine.servers(site)).await {
@@ -173,13 +174,18 @@ pub(super) async fn learn_servers(
                     }
                 }
                 Ok(Err(fault)) => {
-                    tracing::warn!(site = %site.name, reason = fault.text, "data servers not learnt")
+                    all = false;
+                    tracing::warn!(site = %site.name, reason = fault.text, "data servers not learnt");
                 }
-                Err(_) => tracing::warn!(site = %site.name, "data servers not learnt: no answer in time"),
+                Err(_) => {
+                    all = false;
+                    tracing::warn!(site = %site.name, "data servers not learnt: no answer in time");
+                }
             }
         }
         tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(30));
+        // A site that is away is asked more often: somebody may wait for it.
+        wait = (wait * 2).min(if all { Duration::from_secs(30) } else { Duration::from_secs(4) });
     }
 }
 
