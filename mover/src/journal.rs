@@ -114,6 +114,18 @@ pub trait Journal: Send + fmt::Debug {
     }
 }
 
+/// The rows as [`SledJournal`] writes them: keys, and values where a row is put. For whoever measures what the journal
+/// adds to bare sled.
+pub fn as_bytes(writes: &[Write]) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, CodecError> {
+    writes
+        .iter()
+        .map(|write| match write {
+            Write::Put(row) => codec::encode(row).map(|(key, value)| (key, Some(value))),
+            Write::Remove(key) => Ok((codec::encode_key(key), None)),
+        })
+        .collect()
+}
+
 /// A run with its files in the order of their keys.
 pub type RunRows = (RunRow, Vec<(Lfn, FileRow)>);
 

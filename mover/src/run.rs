@@ -10,7 +10,6 @@ mod session;
 pub(crate) mod sweep;
 pub(crate) mod take_back;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::http;
-use crate::journal::{Because, JournalError, Opened, SledJournal};
+use crate::journal::{Because, JournalError, LockError, Opened, SledJournal};
 use crate::owner::Input;
 use crate::view::{Question, Readiness};
 
@@ -82,7 +81,9 @@ impl RunError {
     /// The program's exit status.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Rival(_) | Self::TakenOver(_) => 3,
+            Self::Rival(_)
+            | Self::TakenOver(_)
+            | Self::Journal(JournalError::Lock(LockError::Held { .. })) => 3,
             Self::NoStart(_) => 2,
             _ => 1,
         }
@@ -125,6 +126,8 @@ pub async fn run(config: Config, options: Options, shutdown: Shutdown) -> Result
         clock: Arc::new(SystemClock),
         phase: Arc::new(phase),
     };
+    // Before anything is listened on: a second mover on this host is told who has its journal.
+    SledJournal::is_free(&life.config.journal).map_err(JournalError::from)?;
     let (questions, asked) = mpsc::channel(64);
     let http = http::serve(&life.config, questions).await?;
     let porter = tokio::spawn(answer(life.clone(), asked));
@@ -140,15 +143,12 @@ async fn live(life: &Life) -> Result<(), RunError> {
     if life.options.rebuild.is_some() {
         move_aside(life, "rebuild")?;
     }
-    let mut began = false;
     loop {
         let (journal, opened) = match SledJournal::open(&life.config.journal, &life.config.mover, &host) {
             Ok(opened) => opened,
             // A full or failing disk: whoever looks after it is told, and it is tried again.
-            Err(error)
-                if began && matches!(error, JournalError::Disk { .. } | JournalError::Folder { .. }) =>
-            {
-                life.phase(format!("cannot open its journal again: {}", doers::chain(&error)));
+            Err(error @ (JournalError::Disk { .. } | JournalError::Folder { .. })) => {
+                life.phase(format!("cannot open its journal: {}", doers::chain(&error)));
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_secs(1)) => continue,
                     () = life.shutdown.drain.cancelled() => return Ok(()),
@@ -156,7 +156,6 @@ async fn live(life: &Life) -> Result<(), RunError> {
             }
             Err(error) => return Err(error.into()),
         };
-        began = true;
         say(&opened);
         match session::session(life, journal, opened).await? {
             session::End::Stopped => return Ok(()),
@@ -190,20 +189,11 @@ fn say(opened: &Opened) {
 
 /// Moves the journal's folder out of the way; what it held is found again on Kafka.
 fn move_aside(life: &Life, word: &str) -> Result<(), RunError> {
-    let folder = &life.config.journal.folder;
-    let stamp = crate::clock::Clock::now(&*life.clock).0 / 1000;
-    let aside = PathBuf::from(format!("{}.{word}-{stamp}", folder.display()));
-    match std::fs::rename(folder, &aside) {
-        Ok(()) => {
-            tracing::info!(aside = %aside.display(), "old journal moved aside");
-            Ok(())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(RunError::Start {
-            what: format!("journal {} cannot be moved aside", folder.display()),
-            source: error.into(),
-        }),
+    let config = &life.config;
+    if let Some(aside) = SledJournal::set_aside(&config.journal, &config.mover, &config.host_name(), word)? {
+        tracing::info!(aside = %aside.display(), "old journal moved aside");
     }
+    Ok(())
 }
 
 /// Hands questions to the owner, or answers them itself while there is none.
