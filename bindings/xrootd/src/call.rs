@@ -123,6 +123,13 @@ impl<T> Pending<T> {
         }
     }
 
+    /// Waits until the request is no longer under way, whatever its answer and its own deadline, or until a moment.
+    pub(crate) async fn settled(&mut self, until: Instant) {
+        if !self.receiver.is_terminated() {
+            let _ = tokio::time::timeout_at(until, &mut self.receiver).await;
+        }
+    }
+
     /// A refusal by another server than the one asked is told with that server's name.
     fn explain(&self, refusal: Refusal) -> Error {
         let by = refusal.by.as_deref().and_then(endpoint_of).map(|by| by.to_string());

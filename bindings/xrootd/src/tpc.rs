@@ -201,6 +201,8 @@ impl Copying {
                             Err(error) => return Err(self.failed(error)),
                         };
                     }
+                    // It is still queued there: `close` must take it back.
+                    Err(error) if error.code() == code::EXPIRED => return Err(error),
                     Err(error) => return Err(self.failed(error.unwrap_source())),
                 },
                 Step::Authorising(opening) => match opening.answer().await {
@@ -272,7 +274,7 @@ impl Copying {
         if let Step::Queued(pending) | Step::Running(_, pending) = &mut self.step {
             // A file with a sync under way cannot be closed.
             let _ = self.destination.fcntling(b"ofs.tpc cancel", deadline).answer().await;
-            let _ = tokio::time::timeout_at(until, pending.answer()).await;
+            pending.settled(until).await;
         }
         let step = std::mem::replace(&mut self.step, Step::Ended(None));
         let source = match step {

@@ -184,13 +184,17 @@ async fn a_slot_that_does_not_come_is_not_waited_for_longer_than_the_limit() -> 
     from.put("/data/first", b"123")?;
     from.put("/data/second", b"1234")?;
     let limits = Limits { slot: Duration::from_secs(1), ..Limits::default() };
-    let _first = tpc::open(&spec(&from, &to, "/data/first"), &key(), &limits).await?;
+    let first = tpc::open(&spec(&from, &to, "/data/first"), &key(), &limits).await?;
     let mut second = tpc::open(&spec(&from, &to, "/data/second"), &key(), &limits).await?;
     let begun = Instant::now();
     let error = second.granted().await.expect_err("the only slot is taken");
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
-    let _ = second.close(SOON).await;
+    // It gives up its place in the queue: a third one comes next.
+    second.close(SOON).await?;
+    first.close(SOON).await?;
+    at_rest(&to, "/data/second").await?;
+    copy(&spec(&from, &to, "/data/second")).await?;
     Ok(())
 }
 
