@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::digest::of_bytes;
 use super::faulty::Faulty;
-use super::memory::{Health, Memory, MemorySite, Tamper as _, Tampering};
+use super::memory::{Health, Memory, MemorySite};
 use super::*;
 use crate::clock::TokioClock;
 use crate::fault::{Fault, FaultClass, Side};
 
 mod seeds;
+mod spoilt;
 
 /// A source and a destination of two servers each, over one store each.
 struct Bottle {
@@ -349,41 +350,4 @@ async fn only_our_own_forgotten_temporaries_are_swept() {
     let mut left = vec![mine(&other), foreign, ".hidden".to_owned(), "data.xtc".to_owned()];
     left.sort();
     assert_eq!(bottle.names(&bottle.to.name), left);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_not_the_same_after_the_rename_is_not_believed() {
-    let bottle = Bottle::with(MemorySite::shared(&["s1"]), MemorySite::shared(&["d1"]));
-    bottle.memory.put(&bottle.from.name, &bottle.source(), bytes(1000));
-    let job = bottle.job(1);
-    let (done, ()) = tokio::join!(bottle.run(&job), async {
-        while bottle.arrived().is_none() {
-            tokio::time::sleep(Duration::from_micros(100)).await;
-        }
-        let place = Place { site: &bottle.to, server: Some("d1") };
-        bottle.memory.tamper(place, &bottle.target(), Tampering::Corrupt);
-    });
-    let fault = done.unwrap_err();
-    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Integrity, "not-confirmed"));
-    assert_eq!(bottle.arrived(), None);
-    assert_eq!(bottle.names(&bottle.to.name).len(), 1, "set aside, not removed");
-}
-
-#[tokio::test(start_paused = true)]
-async fn somebody_else_s_file_that_comes_late_is_looked_at_before_the_rename() {
-    for theirs in [bytes(1000), vec![5; 10]] {
-        let settings = MemorySite { rate: 200, ..MemorySite::shared(&["d1"]) };
-        let bottle = Bottle::with(MemorySite::shared(&["s1"]), settings);
-        bottle.memory.put(&bottle.from.name, &bottle.source(), bytes(1000));
-        let job = bottle.job(1);
-        let (done, ()) = tokio::join!(bottle.run(&job), async {
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            bottle.memory.put(&bottle.to.name, &bottle.target(), theirs.clone());
-        });
-        let carried = done.unwrap();
-        assert_eq!(bottle.arrived(), Some(bytes(1000)));
-        assert_eq!(carried.set_aside.is_some(), theirs.len() == 10);
-        let names = bottle.names(&bottle.to.name);
-        assert!(names.iter().all(|name| !name.starts_with('.')), "{names:?}");
-    }
 }
