@@ -1,0 +1,43 @@
+//! Measures Lightrail against its peers: each figure is a ratio of medians from interleaved runs on the same servers with
+//! the same settings. Decides nothing about passing: a bar that does not hold is printed as that.
+
+mod journal;
+mod mover;
+mod report;
+
+use clap::{Parser, ValueEnum};
+
+/// Benchmarks against peers. Tables go to standard output, and with JSON to target/bench.
+#[derive(Debug, Parser)]
+#[command(name = "bench/run", version)]
+struct Cli {
+    /// Fewer runs: the figures are rough.
+    #[arg(long)]
+    quick: bool,
+    /// Which scenarios; all without a name.
+    scenarios: Vec<Scenario>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    /// The mover against xrdcp.
+    Mover,
+    /// The journal against bare sled.
+    Journal,
+}
+
+#[tokio::main(flavor = "multi_thread")]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let all = [Scenario::Journal, Scenario::Mover];
+    let chosen = if cli.scenarios.is_empty() { all.to_vec() } else { cli.scenarios };
+    for scenario in chosen {
+        let (name, rows) = match scenario {
+            Scenario::Mover => ("mover", mover::measure(cli.quick).await?),
+            Scenario::Journal => ("journal", journal::measure(cli.quick)?),
+        };
+        report::write(name, &rows)?;
+    }
+    xrootd::shutdown();
+    Ok(())
+}
