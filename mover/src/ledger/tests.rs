@@ -417,3 +417,92 @@ fn pausing_holds_and_the_narrowest_wish_wins() {
     story.take(step);
     assert_eq!(story.carry_all().len(), 1);
 }
+
+fn rules_of_two_sites() -> Rules {
+    let mut rules = rules();
+    rules.urls.insert("OLCF".parse().unwrap(), "root://olcf:1094//data".to_owned());
+    rules
+}
+
+fn sites_of(story: &Story, run: u32) -> Vec<String> {
+    story.ledger.run(&run_key(run)).unwrap().sites.iter().map(|site| site.site.to_string()).collect()
+}
+
+fn failover(now: Millis, move_begun: bool) -> RouteOverride {
+    RouteOverride {
+        to: vec!["OLCF".parse().unwrap()],
+        move_begun,
+        reason: "NERSC is down".to_owned(),
+        expires: now.plus(Duration::from_secs(100)),
+        at: now,
+    }
+}
+
+#[test]
+fn a_failover_holds_for_whole_runs_that_have_not_begun_and_ends_by_itself() {
+    let mut story = Story::with(rules_of_two_sites());
+    story.begin(1);
+    story.end(1, &[BIG, SMALL]);
+    let (_, step) = story.ledger.plan(&Open, 7, story.now).unwrap();
+    story.take(step);
+    story.begin(2);
+    let experiment = "mfxl1".parse().unwrap();
+    let step = story.ledger.overridden(&experiment, Some(&failover(story.now, false)), story.now);
+    story.take(step);
+    assert_eq!((sites_of(&story, 1), sites_of(&story, 2)), (vec!["NERSC".into()], vec!["OLCF".to_owned()]));
+    story.wait(200);
+    story.begin(3);
+    assert_eq!(sites_of(&story, 3), ["NERSC"]);
+}
+
+#[test]
+fn a_failover_that_moves_takes_begun_runs_along_wholly() {
+    let mut story = Story::with(rules_of_two_sites());
+    story.begin(1);
+    story.end(1, &[BIG, SMALL]);
+    let (order, step) = story.ledger.plan(&Open, 7, story.now).unwrap();
+    story.take(step);
+    let experiment = "mfxl1".parse().unwrap();
+    let step = story.ledger.overridden(&experiment, Some(&failover(story.now, true)), story.now);
+    story.take(step);
+    assert_eq!(sites_of(&story, 1), ["OLCF"]);
+    assert!(story.effects.contains(&Effect::CallBack(order.transfer.at(), order.attempt)));
+    let step =
+        story.ledger.ended(&order.run, &order.transfer, order.attempt, Outcome::Interrupted, story.now);
+    story.take(step);
+    assert_eq!(story.carry_all().len(), 2);
+    assert_eq!(story.runs_said(), ["run.available:mfxl1/1@OLCF"]);
+}
+
+#[test]
+fn without_configuration_the_logbooks_locations_decide_and_a_run_without_route_gets_one_later() {
+    let mut rules = rules_of_two_sites();
+    rules.default.to = None;
+    let mut story = Story::with(rules);
+    story.begin(1);
+    story.end(1, &[BIG]);
+    assert!(sites_of(&story, 1).is_empty() && story.carry_all().is_empty());
+    story.hear(
+        LogbookTopic::Experiments,
+        r#"{"experiment_name":"mfxl1","CRUD":"Update","value":{"params":{"dm_locations":"NERSC SLAC ELSEWHERE"}}}"#,
+    );
+    assert_eq!(sites_of(&story, 1), ["NERSC"], "the source and unknown places are no destinations");
+    assert_eq!(story.carry_all().len(), 1);
+    assert_eq!(story.runs_said(), ["run.available:mfxl1/1@NERSC"]);
+}
+
+#[test]
+fn streaming_moves_a_chunk_when_the_next_one_is_registered() {
+    let mut rules = rules();
+    rules.default.streaming = true;
+    let mut story = Story::with(rules);
+    story.begin(1);
+    story.file("Create", BIG, T);
+    assert!(story.carry_all().is_empty());
+    story.file("Create", "r0001-s000-c001.xtc2", T);
+    assert_eq!(story.carry_all(), [format!("mfxl1-{BIG}")]);
+    assert!(story.runs_said().is_empty());
+    story.end(1, &[BIG, "r0001-s000-c001.xtc2"]);
+    assert_eq!(story.carry_all(), ["mfxl1-r0001-s000-c001.xtc2"]);
+    assert_eq!(story.runs_said(), ["run.available:mfxl1/1@NERSC"]);
+}

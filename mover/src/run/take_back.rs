@@ -56,18 +56,20 @@ pub(crate) fn take_back(
             continue;
         }
         let Ok(event) = decode(back.topics, record) else { continue };
+        // Another mover's announcements at sites that this one does not serve are not its business.
+        if site_of(&event).is_some_and(|site| !is_site(site)) {
+            continue;
+        }
         if let Some(run) = run_of(&event).filter(|run| !ledger.holds(run)) {
             if let Some((row, files)) = journal.run(run)? {
                 ledger.adopt(run, row, files);
             }
         }
         let step = match &event {
-            Event::File(FileEvent::Available(event)) if is_site(&event.site) => {
-                ledger.read_available(event, now)
-            }
-            Event::File(FileEvent::Gone(event)) if is_site(&event.site) => ledger.read_gone(event, now),
+            Event::File(FileEvent::Available(event)) => ledger.read_available(event, now),
+            Event::File(FileEvent::Gone(event)) => ledger.read_gone(event, now),
             Event::Run(event) => ledger.read_run(event, now),
-            Event::Transfer(event) if is_site(&event.site) => ledger.read_transfer(event, now),
+            Event::Transfer(event) => ledger.read_transfer(event, now),
             Event::Wish(key, wish) => ledger.read_wish(key, wish.as_ref(), now),
             _ => Step::default(),
         };
@@ -108,6 +110,18 @@ fn run_of(event: &Event) -> Option<&RunKey> {
         Event::Run(RunEvent::Available(event)) => Some(&event.run),
         Event::Run(RunEvent::Corrected(event)) => Some(&event.manifest.run),
         Event::Run(RunEvent::Incomplete(event)) => Some(&event.run),
+        _ => None,
+    }
+}
+
+fn site_of(event: &Event) -> Option<&SiteName> {
+    match event {
+        Event::File(FileEvent::Available(event)) => Some(&event.site),
+        Event::File(FileEvent::Gone(event)) => Some(&event.site),
+        Event::Transfer(event) => Some(&event.site),
+        Event::Run(RunEvent::Available(event)) => Some(&event.site),
+        Event::Run(RunEvent::Corrected(event)) => Some(&event.manifest.site),
+        Event::Run(RunEvent::Incomplete(event)) => Some(&event.site),
         _ => None,
     }
 }
