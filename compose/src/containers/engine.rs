@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use tokio::sync::OnceCell;
 
+use crate::kafka::jars;
 use crate::{keeper, wait};
 
 const UP_WITHIN: Duration = Duration::from_secs(30);
@@ -70,7 +71,7 @@ async fn answers() -> bool {
 /// With its defaults, so that images that were built once are found again. The keeper ends it, and only when nobody else
 /// has a container in it by then.
 fn start() -> anyhow::Result<()> {
-    let log = std::env::temp_dir().join("lightrail-dockerd.log");
+    let log = jars::cache()?.join("dockerd.log");
     let output = std::fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let errors = output.try_clone().context("cannot share a log file")?;
     let spawned = Command::new("dockerd")
