@@ -308,27 +308,4 @@ as_string!(
 );
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_say_why_they_refuse() {
-        assert!("mfxlv9518".parse::<Experiment>().is_ok());
-        for bad in ["", "..", "a/b", "-x", "a\0b", "MFX", &"x".repeat(65)] {
-            assert!(bad.parse::<Experiment>().is_err(), "{bad:?}");
-        }
-        let refused = "a\nb".parse::<SiteName>().unwrap_err().to_string();
-        assert!(refused.starts_with("site `a\\nb` is refused: "), "{refused}");
-        assert!("+1".parse::<RunNumber>().is_err() && "4294967296".parse::<RunNumber>().is_err());
-    }
-
-    #[test]
-    fn composed_ids_round_trip() {
-        let id: TransferId = "/mfx/mfxlv9518/xtc/mfxlv9518-r0001-s00-c00.xtc@NERSC#3".parse().unwrap();
-        assert_eq!(id.generation, Generation(3));
-        assert_eq!(id.to_string().parse::<TransferId>().unwrap(), id);
-        let attempt: AttemptId = "00ab12cd.7".parse().unwrap();
-        assert_eq!((attempt.start, attempt.n), (0x00ab_12cd, 7));
-        assert_eq!("mfxlv9518/12@NERSC".parse::<RunAtSite>().unwrap().to_string(), "mfxlv9518/12@NERSC");
-    }
-}
+mod tests;
