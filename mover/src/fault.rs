@@ -119,6 +119,7 @@ impl Fault {
         }
         if self.class == FaultClass::SourceNotReady && self.side == Side::Destination {
             self.class = FaultClass::Transient;
+            "not-found".clone_into(&mut self.code);
         }
         self
     }

@@ -1,6 +1,7 @@
 //! The engine that has the `xrdcp` tool make the copy: the reference, and the fall-back where the native engine's own
 //! rendezvous should fail. All other calls are the native engine's. A copy is one process, killed when nobody waits for it.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
@@ -35,7 +36,7 @@ impl Xrdcp {
         Self { native, program: program.into() }
     }
 
-    async fn watch_size(&self, order: CopyOrder<'_>, progress: &watch::Sender<Progress>) {
+    async fn watch_size(&self, order: CopyOrder<'_>, progress: &watch::Sender<Progress>) -> Infallible {
         let mut ticks = interval(order.patience.progress_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -102,7 +103,7 @@ impl Engine for Xrdcp {
             output = child.wait_with_output() => output,
             // Both leave the process to be killed by its drop; its server ends the copy when the connection closes.
             () = cancel.cancelled() => return Err(Fault::cancelled("the copy was cancelled")),
-            () = self.watch_size(order, progress) => unreachable!("sizes are watched for as long as the copy runs"),
+            never = self.watch_size(order, progress) => match never {},
         };
         let output = output.map_err(|error| {
             Fault::new(

@@ -54,7 +54,8 @@ fn a_source_s_error_that_the_destination_relays_is_the_source_s() {
 
 #[test]
 fn what_is_not_there_is_a_source_not_ready_only_at_the_source() {
-    assert_eq!(answered(400, 3011, "no such file").class, FaultClass::Transient);
+    let fault = answered(400, 3011, "no such file");
+    assert_eq!((fault.class, fault.code.as_str()), (FaultClass::Transient, "not-found"));
     let at_source = Fault::from_answer(
         "opening",
         Side::Source,

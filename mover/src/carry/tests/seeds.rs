@@ -1,5 +1,6 @@
 //! Everything at once: for every seed a source, a destination that may hold something already, and an engine that fails,
-//! hangs and spoils copies. Whatever happens, the final name is never partial, nothing good is lost, nothing hangs.
+//! hangs and spoils copies; attempts are cancelled and killed. Whatever happens, the final name is never partial, nothing
+//! good is lost, nothing hangs. `LIGHTRAIL_SEED=n` repeats one seed, `LIGHTRAIL_SEEDS=n` sets how many.
 
 use super::*;
 
