@@ -10,6 +10,9 @@ use super::said::News;
 use super::{Effect, Ledger, Step};
 use crate::ledger::rows::RunSiteRow;
 
+/// How far the clock of whoever registers files may be ahead of ours.
+const SKEW: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// What the logbook's REST says of a run.
 #[derive(Clone, Debug)]
 pub struct RunAnswer {
@@ -224,7 +227,7 @@ impl Ledger {
             // The number that was read back was given for it.
             News::Newer
                 if self.counted.get(lfn).is_some_and(|until| {
-                    registration.created.is_none_or(|created| created.millis() <= *until)
+                    registration.created.is_none_or(|created| created.millis() <= until.plus(SKEW))
                 }) =>
             {
                 file.said = said;
