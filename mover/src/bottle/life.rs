@@ -31,9 +31,9 @@ const FOLLOWED: [Topic; 5] =
     [Topic::Runs, Topic::FileCatalog, Topic::Experiments, Topic::Routes, Topic::RoutesOverride];
 
 /// How long a closed run may lack files before it is said to be incomplete.
-pub(super) const OVERDUE: Duration = Duration::from_secs(20);
+pub(super) const OVERDUE: Duration = Duration::from_secs(15);
 /// How often the sweep looks.
-pub(super) const SWEEP: Duration = Duration::from_secs(12);
+pub(super) const SWEEP: Duration = Duration::from_secs(8);
 
 fn rules(world: &World) -> Rules {
     let limit = |transfers, reserved_small| SiteLimits {

@@ -172,7 +172,10 @@ fn register(
     world.memory().put(&source, &path, part);
     let mut document = Map::new();
     document.insert("path".to_owned(), lfn.as_str().into());
-    document.insert("create_timestamp".to_owned(), now.to_string().into());
+    // No two registrations of a file are of one instant.
+    let again = world.lock().truth.versions.get(lfn).map_or(0, Vec::len);
+    let created = now.plus(Duration::from_millis(2 * again as u64));
+    document.insert("create_timestamp".to_owned(), created.to_string().into());
     document.insert("absolute_path".to_owned(), format!("/u2{lfn}").into());
     document.insert("run_num".to_owned(), run.run.0.into());
     if !grows && size % 2 == 0 {

@@ -17,13 +17,19 @@ impl Ledger {
     }
 
     fn may_start(&self, key: &RunKey, lfn: &Lfn, transfer: &Transfer) -> bool {
+        if transfer.state != State::Ready {
+            return false;
+        }
         let at = FileAtSite { lfn: lfn.clone(), site: transfer.site.clone() };
         let wish = self.wish_for(key, lfn, &transfer.site);
-        transfer.state == State::Ready && !self.taken.contains_key(&at) && !wish.held && !wish.drained
+        !self.taken.contains_key(&at) && !wish.held && !wish.drained
     }
 
     /// The place of the transfer that rule 6 wants to start next, found by looking at every transfer there is.
     pub(crate) fn next_by_search(&self, doors: &dyn Doors) -> Option<Rank> {
+        if self.queue.is_empty() {
+            return None;
+        }
         let mut best: Option<Rank> = None;
         for (key, lfn, transfer) in self.transfers() {
             if !self.may_start(key, lfn, transfer) {
