@@ -45,7 +45,7 @@ impl Owner {
             to: to_site,
             size: order.size,
             checksum: order.checksum,
-            avoid: order.avoid,
+            avoid: [order.avoid, self.parts.sites.left_alone(self.now())].concat(),
             prefer: order.server,
             earlier_temporaries: order.temporaries,
         };
@@ -73,12 +73,15 @@ impl Owner {
         let at = id.at();
         let mut called_back = false;
         let mut from = None;
+        let mut silent = Vec::new();
         if self.running.get(&at).is_some_and(|running| running.attempt == attempt) {
             if let Some(running) = self.running.remove(&at) {
                 called_back = running.called_back;
                 from = Some(running.from);
+                silent.clone_from(&running.report.borrow().silent);
             }
         }
+        self.parts.sites.asked(&id.site, from.as_ref(), &silent, now);
         let outcome = match outcome {
             Ok(carried) => {
                 self.parts.sites.worked(&id.site, from.as_ref(), &carried);

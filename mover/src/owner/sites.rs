@@ -10,6 +10,9 @@ use crate::carry::{Carried, Site};
 use crate::fault::{Fault, Side};
 use crate::ledger::{Doors, Order};
 
+/// The code of a fault that is nothing but silence.
+const NO_ANSWER: &str = "no-answer";
+
 /// The sites, as configured and as experienced.
 #[derive(Debug)]
 pub struct Sites {
@@ -76,8 +79,45 @@ impl Sites {
         for site in [&order.transfer.site, &order.from] {
             let _ = self.breakers.admit(site.as_str(), now);
         }
-        if let Some(server) = &order.server {
+        // Every attempt looks at all servers of both sites that are not left alone: where one is half open, it is its probe.
+        let looked_at =
+            [&order.transfer.site, &order.from].into_iter().filter_map(|site| self.servers.get(site));
+        for server in looked_at.flatten() {
             let _ = self.breakers.admit(server, now);
+        }
+    }
+
+    /// Servers to be used last, since they are left alone.
+    pub(super) fn left_alone(&self, now: Millis) -> Vec<String> {
+        let alone = self.breakers.troubled().filter(|(_, breaker)| !breaker.admits(now));
+        alone.map(|(endpoint, _)| endpoint.to_owned()).collect()
+    }
+
+    /// Servers that an attempt asked: those that did not answer are left alone after some such silences, one that was left
+    /// alone for its silence and has answered is trusted again.
+    pub(super) fn asked(
+        &mut self,
+        to: &SiteName,
+        from: Option<&SiteName>,
+        silent: &[(Side, String)],
+        now: Millis,
+    ) {
+        for (side, server) in silent {
+            let fault = Fault::no_answer("a look", Some(server), Duration::ZERO).on(*side);
+            self.failed(to, from, &fault, now);
+        }
+        let is_silent = |server: &str| silent.iter().any(|(_, mute)| mute == server);
+        let answered: Vec<String> = self
+            .breakers
+            .troubled()
+            .filter(|(server, breaker)| {
+                let for_silence = matches!(breaker, Breaker::HalfOpen { why, .. } if why.code == NO_ANSWER);
+                for_silence && !is_silent(server)
+            })
+            .map(|(server, _)| server.to_owned())
+            .collect();
+        for server in answered {
+            self.breakers.succeeded(&server);
         }
     }
 
