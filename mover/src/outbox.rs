@@ -30,6 +30,9 @@ pub const READ_BACK: [Topic; 4] =
 
 /// How many messages one transaction takes at the most.
 const TRANSACTION: usize = 500;
+/// A rival joins our group before it fences our producer, and that ends our intake, and with it this, within two
+/// heartbeats. Who is still here after that was not fenced by a rival.
+const TWO_HEARTBEATS: Duration = Duration::from_secs(7);
 /// How long `init_transactions` may take before it is tried again.
 const INIT: Duration = Duration::from_secs(30);
 
@@ -203,6 +206,7 @@ async fn replaced(
     confirmed: &BTreeMap<(String, i32), i64>,
 ) -> Result<(Publisher, Vec<Record>), OutboxEnd> {
     let admin = Admin::new(&publishing.connection, Duration::from_secs(5));
+    tokio::time::sleep(TWO_HEARTBEATS).await;
     loop {
         match rival(&admin, &publishing.identity).await {
             Ok(Some(who)) => return Err(OutboxEnd::Rival(who)),

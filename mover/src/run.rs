@@ -9,6 +9,7 @@ mod ground;
 mod session;
 pub(crate) mod sweep;
 pub(crate) mod take_back;
+mod take_over;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,9 +10,6 @@ use super::said::News;
 use super::{Effect, Ledger, Step};
 use crate::ledger::rows::RunSiteRow;
 
-/// How far the clock of whoever registers files may be ahead of ours.
-const SKEW: std::time::Duration = std::time::Duration::from_secs(60);
-
 /// What the logbook's REST says of a run.
 #[derive(Clone, Debug)]
 pub struct RunAnswer {
@@ -224,16 +221,7 @@ impl Ledger {
                     }
                 }
             }
-            // The number that was read back was given for it.
-            News::Newer
-                if self.counted.get(lfn).is_some_and(|until| {
-                    registration.created.is_none_or(|created| created.millis() <= until.plus(SKEW))
-                }) =>
-            {
-                file.said = said;
-            }
             News::Newer => {
-                self.counted.remove(lfn);
                 file.said = said;
                 file.seen = Some(now);
                 file.whole = false;
@@ -330,7 +318,20 @@ impl Ledger {
     ) {
         let Some(run) = self.runs.get_mut(key) else { return };
         step.touched_runs.insert(key.clone());
-        run.row.ended = run.row.ended.or(ended);
+        // What is stated goes above what is inferred, and of two the earlier: in whatever order they were read.
+        let states = |by: ClosedBy| matches!(by, ClosedBy::EndTime | ClosedBy::Logbook);
+        let inferred = run.row.closed.is_none_or(|(by, _)| !states(by));
+        run.row.ended = match (run.row.ended, ended) {
+            (Some(_), Some(stated)) if states(by) && inferred => Some(stated),
+            (Some(known), Some(_)) if !states(by) && !inferred => Some(known),
+            (Some(known), Some(other)) => Some(known.min(other)),
+            (known, other) => known.or(other),
+        };
+        if let Some((known, _)) =
+            run.row.closed.as_mut().filter(|_| inferred && states(by) && ended.is_some())
+        {
+            *known = by;
+        }
         if run.row.closed.is_none() {
             run.row.closed = Some((by, now));
             if let Some(open) = self.open.get_mut(&key.experiment) {

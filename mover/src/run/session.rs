@@ -5,15 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lightrail_topics::kafka::{
-    Admin, GroupReader, GroupSettings, KafkaError, KafkaEvent, Publisher, Timeouts,
-};
+use lightrail_topics::kafka::{Admin, GroupReader, KafkaError, KafkaEvent, Publisher, Timeouts};
 use lightrail_topics::{Lfn, Message, SiteName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::doers::{Doers, Gap, chain, fill_gap, learn_servers};
-use super::ground::{FOLLOWED, Ground};
+use super::ground::Ground;
 use super::sweep::Sweep;
 use super::take_back::{ReadBack, load, take_back};
 use super::{Life, Phase, RunError, begin};
@@ -74,7 +72,9 @@ impl Ground<'_> {
     async fn live(&self, mut journal: Box<dyn Journal>, opened: Opened) -> Result<End, RunError> {
         self.await_kafka().await?;
         self.await_topics().await;
-        if !self.life.options.take_over {
+        if self.life.options.take_over {
+            self.take_place().await?;
+        } else {
             if let Some(who) = self
                 .patiently("looks who has its name", async || rival(&self.admin, &self.identity).await)
                 .await
@@ -92,16 +92,10 @@ impl Ground<'_> {
         // Join first, then fence: whoever was here before loses its partitions, then its producer.
         let positions: Positions = Arc::new(Mutex::new(positions));
         let at = positions.clone();
-        let settings = GroupSettings {
-            group: self.identity.group(),
-            instance: Some(self.identity.instance()),
-            session_timeout: Duration::from_secs(10),
-            topics: self.names(&FOLLOWED),
-            capacity: 1000,
-        };
-        let (group, events) = GroupReader::join(&self.connection, &settings, move |topic, partition| {
-            at.lock().unwrap_or_else(PoisonError::into_inner).get(&(topic.to_owned(), partition)).copied()
-        })?;
+        let (group, events) =
+            GroupReader::join(&self.connection, &self.membership(), move |topic, partition| {
+                at.lock().unwrap_or_else(PoisonError::into_inner).get(&(topic.to_owned(), partition)).copied()
+            })?;
         self.life.phase("fences its predecessor");
         let publishing = Publishing {
             connection: self.connection.clone(),
@@ -266,6 +260,7 @@ impl Ground<'_> {
         inputs: &mpsc::Sender<Input>,
     ) -> Result<End, RunError> {
         let shutdown = &self.life.shutdown;
+        let mut replaced = false;
         let outcome = tokio::select! {
             owned = &mut owning => return Ok(ended(owned)),
             end = publishing => match end {
@@ -274,10 +269,12 @@ impl Ground<'_> {
                 Ok(OutboxEnd::Stopped) | Err(_) => Ok(End::Again("the publisher has ended".to_owned())),
             },
             end = feeding => match end {
-                Ok(IntakeEnd::Fenced(who)) => match rival(&self.admin, &self.identity).await {
-                    Ok(Some(rival)) => Err(RunError::TakenOver(rival)),
-                    Ok(None) | Err(_) => Ok(End::Again(format!("its group member was replaced: {who}"))),
-                },
+                // Only another process that has joined under our name fences a member.
+                Ok(IntakeEnd::Fenced(why)) => {
+                    tracing::error!(why, "another mover has taken over; cancelling all copies");
+                    replaced = true;
+                    Ok(End::Stopped)
+                }
                 Ok(IntakeEnd::Failed(error @ KafkaError::OutOfRange { .. })) => Ok(End::AgainWithout(error.to_string())),
                 Ok(IntakeEnd::Failed(error)) => Ok(End::Again(chain(&error))),
                 Ok(IntakeEnd::Stopped) | Err(_) => Ok(End::Again("intake has ended".to_owned())),
@@ -300,6 +297,12 @@ impl Ground<'_> {
         if tokio::time::timeout(limit, &mut owning).await.is_err() {
             owning.abort();
             let _ = owning.await;
+        }
+        if replaced {
+            let who = self.successor().await;
+            return Err(RunError::TakenOver(
+                who.unwrap_or_else(|| "a process that kafka does not name".to_owned()),
+            ));
         }
         outcome
     }

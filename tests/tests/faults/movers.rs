@@ -1,5 +1,6 @@
 //! Two movers of one name.
 
+use anyhow::Context as _;
 use lightrail_compose::ports::Port;
 use lightrail_compose::process::{Proc, Start};
 use lightrail_compose::{services, wait};
@@ -55,7 +56,8 @@ async fn a_mover_that_takes_over_ends_the_first_and_announces_nothing_twice() ->
         under_way.await?;
         let http = Port::take()?;
         let second = second(stage, &http, &["--take-over"])?;
-        let status = stage.mover()?.wait_exit(SOON).await?;
+        let status = stage.mover()?.wait_exit(SOON).await;
+        let status = status.with_context(|| format!("the second says {}", second.output()))?;
         let said = stage.mover()?.log();
         anyhow::ensure!(
             status.code() == Some(3) && said.contains("other-journal"),
