@@ -440,8 +440,10 @@ impl Ledger {
         attempt: Option<(AttemptId, u32)>,
         now: Millis,
     ) -> Option<TransferEvent> {
+        let registration = self.file(key, lfn)?.said.to_registration();
         let transfer = self.transfer_mut(key, lfn, site)?;
         let state = transfer::name(&transfer.state)?;
+        let begins = attempt.is_none() && transfer.loose == 0;
         let (attempt, place) = match attempt {
             Some((attempt, place)) => (Some(attempt), place),
             None => {
@@ -455,6 +457,7 @@ impl Ledger {
             site: site.clone(),
             generation: transfer.generation,
             state,
+            registration: begins.then_some(registration),
             attempt,
             place,
             tries: transfer.tries,

@@ -136,8 +136,6 @@ pub struct Ledger {
     asked: HashMap<RunKey, Millis>,
     /// The place of the next outbox row.
     next_outbox: u64,
-    /// Files of which a generation was read back by its number only: registrations up to that instant had been counted.
-    counted: HashMap<Lfn, Millis>,
     /// What was announced about a run that is not in memory yet, while own topics are read back.
     reading_back: bool,
 }
@@ -162,7 +160,6 @@ impl Ledger {
             restless: BTreeSet::new(),
             asked: HashMap::new(),
             next_outbox: 0,
-            counted: HashMap::new(),
             reading_back: false,
         }
     }

@@ -3,7 +3,7 @@
 //! out. Pure.
 
 use lightrail_topics::events::{
-    FileAvailable, FileGone, RunEvent, RunManifest, TransferEvent, TransferState, Wish, WishKey,
+    FileAvailable, FileGone, Registration, RunEvent, RunManifest, TransferEvent, TransferState, Wish, WishKey,
 };
 use lightrail_topics::{Generation, Lfn, Millis, RunKey, SiteName};
 
@@ -17,7 +17,6 @@ impl Ledger {
     pub fn read_available(&mut self, event: &FileAvailable, now: Millis) -> Step {
         let mut step = Step::default();
         self.ensure(&event.run, &event.lfn, &event.site, now, &mut step);
-        let said = Said::from_registration(&event.registration);
         let done = Done {
             size: event.size,
             checksum: event.checksum.clone(),
@@ -25,27 +24,32 @@ impl Ledger {
             source_mtime: event.source_mtime,
             at: event.timing.verified.unwrap_or(now),
         };
-        if let Some(file) = self.runs.get_mut(&event.run).and_then(|run| run.files.get_mut(&event.lfn)) {
+        self.settle_generation(&event.run, &event.lfn, &event.site, event.generation, &mut step);
+        let known = self.transfer(&event.run, &event.lfn, &event.site);
+        let newer_wanted = known.is_some_and(|transfer| transfer.generation > event.generation);
+        let there = known.is_some_and(|transfer| matches!(transfer.state, State::Done(_) | State::Gone));
+        if !newer_wanted {
+            self.read_registration(&event.run, &event.lfn, &event.registration);
+        }
+        if !newer_wanted && !there {
+            self.advance(&event.run, &event.lfn, &event.site, Move::Verified(done), &mut step);
+        }
+        if let Some(site) = self.run_site_mut(&event.run, &event.site) {
+            site.first_file = site.first_file.or(event.timing.verified);
+        }
+        self.finish_reading(step, now)
+    }
+
+    /// What a generation began with.
+    fn read_registration(&mut self, key: &RunKey, lfn: &Lfn, registration: &Registration) {
+        let said = Said::from_registration(registration);
+        if let Some(file) = self.runs.get_mut(key).and_then(|run| run.files.get_mut(lfn)) {
             match file.said.news(&said) {
                 News::Newer => file.said = said,
                 News::More => file.said.merge(&said),
                 News::Nothing | News::Older => {}
             }
         }
-        self.settle_generation(&event.run, &event.lfn, &event.site, event.generation, &mut step);
-        let known = self.transfer(&event.run, &event.lfn, &event.site);
-        let newer_wanted = known.is_some_and(|transfer| transfer.generation > event.generation);
-        let there = known.is_some_and(|transfer| matches!(transfer.state, State::Done(_) | State::Gone));
-        if !newer_wanted && !there {
-            self.advance(&event.run, &event.lfn, &event.site, Move::Verified(done), &mut step);
-        }
-        if !newer_wanted {
-            self.counted.remove(&event.lfn);
-        }
-        if let Some(site) = self.run_site_mut(&event.run, &event.site) {
-            site.first_file = site.first_file.or(event.timing.verified);
-        }
-        self.finish_reading(step, now)
     }
 
     /// A file was announced as gone.
@@ -106,7 +110,13 @@ impl Ledger {
     pub fn read_transfer(&mut self, event: &TransferEvent, now: Millis) -> Step {
         let mut step = Step::default();
         self.ensure(&event.run, &event.lfn, &event.site, now, &mut step);
+        let before = self.generation(&event.run, &event.lfn, &event.site);
         self.settle_generation(&event.run, &event.lfn, &event.site, event.generation, &mut step);
+        let raised = before.is_some_and(|before| before < event.generation);
+        let unknown = self.file(&event.run, &event.lfn).is_some_and(|file| file.said == Said::default());
+        if let Some(registration) = event.registration.as_ref().filter(|_| raised || unknown) {
+            self.read_registration(&event.run, &event.lfn, registration);
+        }
         if let Some(transfer) = self.transfer_mut(&event.run, &event.lfn, &event.site) {
             let same = transfer.generation == event.generation;
             if same && !matches!(transfer.state, State::Done(_) | State::Gone) {
@@ -124,12 +134,6 @@ impl Ledger {
                     _ => transfer.state = State::Waiting,
                 }
             }
-        }
-        let known = self.transfer(&event.run, &event.lfn, &event.site);
-        if known.is_some_and(|transfer| {
-            transfer.generation > Generation::FIRST && !matches!(transfer.state, State::Done(_) | State::Gone)
-        }) {
-            self.counted.insert(event.lfn.clone(), event.at);
         }
         self.reindex(&event.run, &event.lfn, &event.site);
         self.finish_reading(step, now)

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::events::Registration;
 use crate::ids::{AttemptId, Generation, RunKey, SiteName};
 use crate::lfn::Lfn;
 use crate::time::Millis;
@@ -54,6 +55,9 @@ pub struct TransferEvent {
     pub generation: Generation,
     /// The state that it has now.
     pub state: TransferState,
+    /// What is known of the file, where its generation begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
     /// The attempt concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<AttemptId>,

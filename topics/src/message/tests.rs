@@ -118,6 +118,7 @@ fn samples() -> Vec<(&'static str, Message)> {
         site: site(),
         generation: Generation(2),
         state: TransferState::Failed,
+        registration: None,
         attempt: Some("00ab12cd.3".parse().unwrap()),
         place: 1,
         tries: 3,
