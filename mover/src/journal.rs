@@ -114,9 +114,12 @@ pub trait Journal: Send + fmt::Debug {
     }
 }
 
+/// A row as bytes: its key, and its value unless it is removed.
+pub type RowBytes = (Vec<u8>, Option<Vec<u8>>);
+
 /// The rows as [`SledJournal`] writes them: keys, and values where a row is put. For whoever measures what the journal
 /// adds to bare sled.
-pub fn as_bytes(writes: &[Write]) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, CodecError> {
+pub fn as_bytes(writes: &[Write]) -> Result<Vec<RowBytes>, CodecError> {
     writes
         .iter()
         .map(|write| match write {

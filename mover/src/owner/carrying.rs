@@ -81,7 +81,7 @@ impl Owner {
                 silent.clone_from(&running.report.borrow().silent);
             }
         }
-        self.parts.sites.asked(&id.site, from.as_ref(), &silent, now);
+        self.parts.sites.asked(&id.site, from.as_ref(), (&silent, self.parts.patience.look), now);
         let outcome = match outcome {
             Ok(carried) => {
                 self.parts.sites.worked(&id.site, from.as_ref(), &carried);

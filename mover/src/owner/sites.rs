@@ -99,11 +99,11 @@ impl Sites {
         &mut self,
         to: &SiteName,
         from: Option<&SiteName>,
-        silent: &[(Side, String)],
+        (silent, limit): (&[(Side, String)], Duration),
         now: Millis,
     ) {
         for (side, server) in silent {
-            let fault = Fault::no_answer("a look", Some(server), Duration::ZERO).on(*side);
+            let fault = Fault::no_answer("a look", Some(server), limit).on(*side);
             self.failed(to, from, &fault, now);
         }
         let is_silent = |server: &str| silent.iter().any(|(_, mute)| mute == server);
