@@ -21,4 +21,6 @@ pub mod owner;
 pub mod rival;
 pub mod run;
 pub mod telemetry;
+#[cfg(test)]
+mod tidy;
 pub mod view;
