@@ -13,7 +13,7 @@ use lightrail_mover::ledger::{Doors, ExperimentRules, Ledger, Limits, Outcome, R
 use lightrail_topics::events::{ClosedBy, Registration};
 use lightrail_topics::{Lfn, Millis, RunKey, RunNumber, SiteName};
 
-use crate::report::{Bar, Row};
+use crate::report::{Bar, Row, tell};
 
 /// Cycles in one batch, as the owner puts together what is ready.
 const BATCH: usize = 64;
@@ -37,7 +37,7 @@ pub(crate) fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
     let sizes: &[usize] = if quick { &[10_000, 100_000] } else { &[10_000, 100_000, 1_000_000] };
     for queued in sizes.iter().copied() {
         let runs = if quick || queued == 1_000_000 { 3 } else { 5 };
-        rows.extend(at_size(queued, runs)?);
+        rows.extend(tell(at_size(queued, runs)?));
     }
     Ok(rows)
 }

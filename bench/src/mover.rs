@@ -8,20 +8,33 @@ mod many;
 mod peer;
 mod runs;
 
+use lightrail_compose::process::tail;
+use lightrail_compose::services::Mover;
 use lightrail_tests::{Settings, Setup, Stage};
 
-use crate::report::Row;
+use crate::report::{Row, tell};
 
 pub(crate) async fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
     let mut settings = Settings::default();
     // The servers' own limit, so that neither side is held back.
     settings.set("sites.NERSC", "per_server", 9).text("log", "filter", "warn");
+    // What was measured is removed; nobody is to find it missing meanwhile.
+    settings.text("sweep", "every", "1h");
     let stage = Stage::start(Setup { settings, ..Setup::default() }).await?;
+    let measured = all(&stage, quick).await;
+    if measured.is_err() {
+        let log = stage.mover.as_ref().map(Mover::log).unwrap_or_default();
+        eprintln!("the mover's log ends with:\n{}", tail(&log, 40));
+    }
+    measured
+}
+
+async fn all(stage: &Stage, quick: bool) -> anyhow::Result<Vec<Row>> {
     stage.announce()?;
     let mut rows = Vec::new();
-    rows.extend(copies::measure(&stage, quick).await?);
-    rows.extend(events::measure(&stage, quick).await?);
-    rows.extend(runs::measure(&stage, quick).await?);
-    rows.extend(many::measure(&stage, quick).await?);
+    rows.extend(tell(copies::measure(stage, quick).await?));
+    rows.extend(tell(events::measure(stage, quick).await?));
+    rows.extend(tell(runs::measure(stage, quick).await?));
+    rows.extend(tell(many::measure(stage, quick).await?));
     Ok(rows)
 }

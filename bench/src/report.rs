@@ -96,6 +96,16 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// Says rows while others are still measured, on standard error.
+pub(crate) fn tell(rows: Vec<Row>) -> Vec<Row> {
+    for row in &rows {
+        let peer = row.peer.map_or(String::new(), |peer| format!(", peer {}", short(peer)));
+        let ratio = row.ratio.map_or(String::new(), |ratio| format!(", ratio {}", short(ratio)));
+        eprintln!("{}: {} {}{peer}{ratio}", row.name, short(row.ours), row.unit);
+    }
+    rows
+}
+
 /// Prints the rows and writes them below `target/bench`.
 pub(crate) fn write(scenario: &str, rows: &[Row]) -> anyhow::Result<()> {
     let heads = ["figure", "unit", "ours", "peer", "ours/peer", "spread", "bar", "holds", "runs"];

@@ -18,13 +18,14 @@ pub(super) async fn measure(stage: &Stage, quick: bool) -> anyhow::Result<Vec<Ro
     let connection = Connection::plain(stage.bootstrap(), "bench");
     let admin = Admin::new(&connection, Duration::from_secs(10));
     let topic = stage.topics.name(Topic::FilesAvailable);
-    let ends: Vec<(String, i32, Offset)> = admin
+    // From the beginning: where the end is would be asked for only once the reader is up, after the first event.
+    let all: Vec<(String, i32, Offset)> = admin
         .partitions(&topic)
         .await?
         .into_iter()
-        .map(|partition| (topic.clone(), partition, Offset::End))
+        .map(|partition| (topic.clone(), partition, Offset::Beginning))
         .collect();
-    let mut reader = Reader::assign(&connection, &ends, Isolation::ReadCommitted)?;
+    let mut reader = Reader::assign(&connection, &all, Isolation::ReadCommitted)?;
     let publisher = Publisher::start(&connection, &stage.topics, "bench", Timeouts::default())?;
     publisher.init(Duration::from_secs(30)).await?;
     // A start of a mover that is none: nobody minds.

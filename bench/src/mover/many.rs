@@ -7,7 +7,7 @@ use lightrail_tests::Stage;
 use lightrail_tests::stage::nersc;
 
 use super::bare::Bare;
-use super::copies;
+use super::{copies, peer};
 use crate::report::{Bar, Row};
 
 const FILES: usize = 1000;
@@ -37,15 +37,20 @@ pub(super) async fn measure(stage: &Stage, quick: bool) -> anyhow::Result<Vec<Ro
         rates.push(files / begun.elapsed().as_secs_f64());
         cpu.push(processor_time(&pid.to_string())?.saturating_sub(used).as_secs_f64() * 1e3 / files);
 
-        let mut orders = Vec::new();
-        for _ in 0..FILES {
-            let lfn = copies::new_file(stage, SIZE)?.to_string();
-            orders.push((lfn.clone(), lfn, SIZE));
-        }
-        let (begun, used) = (Instant::now(), processor_time("self")?);
-        bare.copy_all(&orders, 16).await?;
-        bare_rates.push(files / begun.elapsed().as_secs_f64());
-        bare_cpu.push(processor_time("self")?.saturating_sub(used).as_secs_f64() * 1e3 / files);
+        let mut used = Duration::ZERO;
+        let took = peer::patiently("the bare loop", async || {
+            let mut orders = Vec::new();
+            for _ in 0..FILES {
+                let lfn = copies::new_file(stage, SIZE)?.to_string();
+                orders.push((lfn.clone(), lfn, SIZE));
+            }
+            let (begun, before) = (Instant::now(), processor_time("self")?);
+            bare.copy_all(&orders, 16).await?;
+            used = processor_time("self")?.saturating_sub(before);
+            Ok(begun.elapsed())
+        });
+        bare_rates.push(files / took.await?.as_secs_f64());
+        bare_cpu.push(used.as_secs_f64() * 1e3 / files);
     }
     let mut limit = Row::alone("mover's processor time per small file (to reach: 2)", "ms", &cpu);
     limit.bar = Some(2.0);

@@ -7,6 +7,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use lightrail_tests::Stage;
 
+/// After how long a peer is taken for hung.
+const HUNG: Duration = Duration::from_secs(60);
+/// How often a measurement that hung is made again.
+const AGAIN: usize = 3;
+
+/// Measures something that can hang: `xrdcp --server`, which the servers start for every copy, whoever drives it, now and then
+/// stands still for ever at the first byte. That run is ended, told, and made again with other files.
+pub(super) async fn patiently(
+    what: &str,
+    mut measure: impl AsyncFnMut() -> anyhow::Result<Duration>,
+) -> anyhow::Result<Duration> {
+    for _ in 0..AGAIN {
+        match tokio::time::timeout(HUNG, measure()).await {
+            Ok(measured) => return measured,
+            Err(_) => eprintln!("{what} stood still for {} s; measured again", HUNG.as_secs()),
+        }
+    }
+    anyhow::bail!("{what} stood still {AGAIN} times")
+}
+
 /// Copies files in one call, `parallel` at once, third party only, checksums compared; how long that took.
 pub(super) async fn xrdcp(
     stage: &Stage,
@@ -35,6 +55,7 @@ pub(super) async fn xrdcp(
         .args(&from)
         .arg(format!("{to}/"))
         .stdin(Stdio::null())
+        .kill_on_drop(true)
         .output()
         .await
         .context("xrdcp cannot be run")?;

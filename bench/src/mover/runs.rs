@@ -9,7 +9,7 @@ use lightrail_compose::play::FoundRun;
 use lightrail_mover::clock::{Clock as _, SystemClock};
 use lightrail_tests::Stage;
 use lightrail_tests::stage::nersc;
-use lightrail_topics::Millis;
+use lightrail_topics::{Lfn, Millis};
 
 use super::bare::Bare;
 use super::{copies, peer};
@@ -105,24 +105,35 @@ async fn one_round(
     measured.whole.push(seconds(ended, manifest.at));
     measured.first.push(seconds(ended, manifest.first_file.context("no first file")?));
 
+    let moved: Vec<Lfn> = run.files.iter().map(|(lfn, _)| lfn.clone()).collect();
+    clear(stage, &moved);
+    for (_, made) in &run.files {
+        let _ = std::fs::remove_file(made);
+    }
+
     // The others get files of the same sizes under other names.
     let folder = format!("/mfx/peer{number}/xtc");
     for (peers, parallel) in measured.peers.iter_mut().zip([1, 4, 8, 18]) {
-        let files = sizes.iter().map(|size| copies::new_file(stage, *size)).collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<String> = files.iter().map(ToString::to_string).collect();
-        peers.push(peer::xrdcp(stage, &names, &folder, parallel).await?.as_secs_f64());
-        clear(stage, &files);
+        let what = format!("xrdcp --parallel {parallel}");
+        let took = peer::patiently(&what, async || {
+            let files = new_files(stage, &sizes)?;
+            let names: Vec<String> = files.iter().map(ToString::to_string).collect();
+            let took = peer::xrdcp(stage, &names, &folder, parallel).await;
+            clear(stage, &files);
+            let _ = std::fs::remove_dir_all(stage.nersc.path_of(&folder));
+            took
+        });
+        peers.push(took.await?.as_secs_f64());
     }
     let smallest = sizes.iter().copied().min().unwrap_or(0);
-    let one = copies::new_file(stage, smallest)?;
-    measured.peers_first.push(peer::xrdcp(stage, &[one.to_string()], &folder, 1).await?.as_secs_f64());
+    let took = peer::patiently("xrdcp", async || {
+        let one = copies::new_file(stage, smallest)?;
+        peer::xrdcp(stage, &[one.to_string()], &folder, 1).await
+    });
+    measured.peers_first.push(took.await?.as_secs_f64());
 
-    let files = sizes.iter().map(|size| copies::new_file(stage, *size)).collect::<Result<Vec<_>, _>>()?;
-    let orders: Vec<(String, String, u64)> =
-        files.iter().zip(&sizes).map(|(lfn, size)| (lfn.to_string(), lfn.to_string(), *size)).collect();
-    let begun = Instant::now();
-    bare.copy_all(&orders, 16).await?;
-    measured.bare.push(begun.elapsed().as_secs_f64());
+    measured.bare.push(bare_loop(stage, bare, &sizes).await?.as_secs_f64());
+    let files = new_files(stage, &sizes)?;
     let paths: Vec<PathBuf> = files.iter().map(|lfn| source_of(stage, lfn.as_str())).collect();
     let to = stage.folder().join("cp");
     std::fs::create_dir_all(&to)?;
@@ -137,15 +148,27 @@ async fn bare_rate(stage: &Stage, bare: &Bare) -> anyhow::Result<f64> {
     let sizes = sizes(100_000_000);
     let mut rates = Vec::new();
     for _ in 0..3 {
-        let files = sizes.iter().map(|size| copies::new_file(stage, *size)).collect::<Result<Vec<_>, _>>()?;
-        let orders: Vec<(String, String, u64)> =
-            files.iter().zip(&sizes).map(|(lfn, size)| (lfn.to_string(), lfn.to_string(), *size)).collect();
-        let begun = Instant::now();
-        bare.copy_all(&orders, 16).await?;
-        rates.push(1e8 / begun.elapsed().as_secs_f64());
-        clear(stage, &files);
+        rates.push(1e8 / bare_loop(stage, bare, &sizes).await?.as_secs_f64());
     }
     Ok(median(&rates))
+}
+
+async fn bare_loop(stage: &Stage, bare: &Bare, sizes: &[u64]) -> anyhow::Result<Duration> {
+    let took = peer::patiently("the bare loop", async || {
+        let files = new_files(stage, sizes)?;
+        let orders: Vec<(String, String, u64)> =
+            files.iter().zip(sizes).map(|(lfn, size)| (lfn.to_string(), lfn.to_string(), *size)).collect();
+        let begun = Instant::now();
+        bare.copy_all(&orders, 16).await?;
+        let took = begun.elapsed();
+        clear(stage, &files);
+        Ok(took)
+    });
+    took.await
+}
+
+fn new_files(stage: &Stage, sizes: &[u64]) -> anyhow::Result<Vec<Lfn>> {
+    sizes.iter().map(|size| copies::new_file(stage, *size)).collect()
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
@@ -164,7 +187,7 @@ fn source_of(stage: &Stage, lfn: &str) -> PathBuf {
 }
 
 /// Room for the next round.
-fn clear(stage: &Stage, files: &[lightrail_topics::Lfn]) {
+fn clear(stage: &Stage, files: &[Lfn]) {
     for lfn in files {
         let _ = std::fs::remove_file(source_of(stage, lfn.as_str()));
         let _ = std::fs::remove_file(stage.nersc.path_of(lfn.as_str()));
