@@ -8,7 +8,7 @@ mod carrying;
 mod questions;
 mod sites;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ pub(crate) struct Owner {
     inputs: mpsc::WeakSender<Input>,
     /// This start's number in attempts' names.
     start: u32,
-    running: HashMap<FileAtSite, Running>,
+    running: BTreeMap<FileAtSite, Running>,
     /// Messages that the journal holds and the outbox has not confirmed.
     waiting: BTreeSet<u64>,
     /// Questions that wait for the logbook to tell of their run.
@@ -232,7 +232,7 @@ impl Owner {
             parts,
             inputs,
             start,
-            running: HashMap::new(),
+            running: BTreeMap::new(),
             waiting,
             asked: HashMap::new(),
             taking: true,
