@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lightrail_topics::kafka::{KafkaError, Placed, PublishError};
-use lightrail_topics::{Message, Record, Topic};
+use lightrail_topics::{Event, Message, Record, Topic, decode};
 
 use super::world::{Life, State, World, partition_of, record};
 use crate::outbox::{OutboxEnd, Produce, READ_BACK};
@@ -70,6 +70,24 @@ impl World {
                 }
             },
         );
+        self.forget_lost_wishes();
+    }
+
+    /// After the loss of a journal only the wishes that are on Kafka stand.
+    fn forget_lost_wishes(&self) {
+        if !std::mem::take(&mut self.lock().wishes_lost) {
+            return;
+        }
+        let mut standing = BTreeMap::new();
+        for record in self.read_from(&[self.topics.name(Topic::Requests)], &BTreeMap::new()) {
+            if let Ok(Event::Wish(key, wish)) = decode(&self.topics, &record) {
+                standing.insert(key, wish);
+            }
+        }
+        let mut state = self.lock();
+        let known = std::mem::take(&mut state.truth.wishes);
+        let stand = known.into_keys().filter_map(|key| Some((key.clone(), standing.get(&key)?.clone()?)));
+        state.truth.wishes = stand.collect();
     }
 
     /// Our own topics, read to their ends.

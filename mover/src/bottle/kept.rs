@@ -127,6 +127,7 @@ impl super::world::State {
             journal.lose(id);
             self.unflushed.clear();
             self.positions.clear();
+            self.wishes_lost = true;
             return;
         }
         let kept = self.rng.usize(0..=journal.unflushed());

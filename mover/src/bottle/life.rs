@@ -18,7 +18,7 @@ use super::world::{Life, World};
 use crate::carry::backoff::BackoffPolicy;
 use crate::carry::breaker::{BreakerPolicy, Breakers};
 use crate::carry::{Engine, Patience, Place};
-use crate::journal::Journal;
+use crate::journal::{Journal, RowKind};
 use crate::ledger::queue::{Limits, SiteLimits};
 use crate::ledger::rows::PartitionKey;
 use crate::ledger::{Effect, ExperimentRules, Rules};
@@ -101,9 +101,11 @@ pub(super) fn patience() -> Patience {
 
 /// Lives until the life is over or the owner has ended.
 pub(super) async fn live(world: &Arc<World>, life: &Life) {
+    world.lock().draining = false;
     world.fence(life).await;
     let mut journal = Kept::new(world, life);
-    let journals = journal.positions().expect("the journal was opened again");
+    // The disk may break at any step: then it begins anew.
+    let Ok(journals) = journal.positions() else { return };
     let ours: Vec<String> = READ_BACK.into_iter().map(|topic| world.topics.name(topic)).collect();
     let confirmed: BTreeMap<(String, i32), i64> = journals
         .iter()
@@ -112,7 +114,7 @@ pub(super) async fn live(world: &Arc<World>, life: &Life) {
         .collect();
     world.pause(10).await;
     let records = world.read_back(&confirmed);
-    let mut ledger = load(rules(world), &journal).expect("the journal was opened again");
+    let Ok(mut ledger) = load(rules(world), &journal) else { return };
     let back = ReadBack { topics: &world.topics, records: &records, confirmed: &confirmed, since: None };
     let is_site = |site: &SiteName| world.sites.contains_key(site);
     let Ok(unsent) = take_back(&mut ledger, &mut journal, back, is_site, world.now()) else {
@@ -139,16 +141,15 @@ pub(super) async fn live(world: &Arc<World>, life: &Life) {
         mover: "bottle".parse().unwrap(),
         inputs: inputs.clone(),
     };
-    let folders = world.lock().truth.versions.keys().cloned().collect::<Vec<_>>();
-    let folders: HashSet<(SiteName, Lfn)> = folders
-        .into_iter()
-        .take(1)
-        .flat_map(|lfn| ["NERSC", "S3DF"].map(|site| (site.parse().unwrap(), lfn.clone())))
-        .collect();
-    tokio::select! {
-        biased;
-        () = life.over() => return,
-        _ = tokio::time::timeout(Duration::from_secs(10), sweep.clear_leftovers(folders)) => {}
+    let some_file = world.lock().truth.versions.keys().next().cloned();
+    for site in ["NERSC", "S3DF"] {
+        let folders: HashSet<(SiteName, Lfn)> =
+            some_file.iter().map(|lfn| (site.parse().unwrap(), lfn.clone())).collect();
+        tokio::select! {
+            biased;
+            () = life.over() => return,
+            _ = tokio::time::timeout(Duration::from_secs(10), sweep.clear_leftovers(folders)) => {}
+        }
     }
 
     let breakers = Breakers::new(BreakerPolicy {
@@ -189,13 +190,21 @@ pub(super) async fn live(world: &Arc<World>, life: &Life) {
     others.spawn(learn(world.clone(), remote.clone(), inputs.clone()));
     others.spawn(sweep.work());
     let mut owning = tokio::spawn(owner::own(parts, inputs.clone(), receiver));
+    others.spawn(end_in_order(world.clone(), inputs.clone()));
     world.lock().owner = Some(inputs);
     world.note("a life begins");
     tokio::select! {
         biased;
         () = life.over() => owning.abort(),
         end = &mut owning => match end {
-            Ok((end, _)) => world.note(format!("the owner has ended: {end:?}")),
+            Ok((end, journal)) => {
+                world.note(format!("the owner has ended: {end:?}"));
+                let waits = journal.all(RowKind::Outbox).map_or(0, |rows| rows.len());
+                let drained = world.lock().draining && matches!(end, owner::End::Drained);
+                if drained && waits > 0 {
+                    world.fail(format!("the mover was drained, and {waits} messages wait"));
+                }
+            }
             Err(error) => world.fail(format!("the owner has failed: {error}")),
         },
     }
@@ -204,6 +213,20 @@ pub(super) async fn live(world: &Arc<World>, life: &Life) {
     others.shutdown().await;
     while !owning.is_finished() {
         tokio::task::yield_now().await;
+    }
+}
+
+/// Drains or stops the mover some time, where the play wants it.
+async fn end_in_order(world: Arc<World>, inputs: mpsc::Sender<Input>) {
+    if !world.play.drains || world.lock().calm {
+        return std::future::pending().await;
+    }
+    world.pause(40_000).await;
+    let drains = world.dice(2) == 0;
+    if !world.lock().calm {
+        world.note(if drains { "the mover is drained" } else { "the mover is stopped" });
+        world.lock().draining = drains;
+        let _ = inputs.send(if drains { Input::Drain } else { Input::Stop }).await;
     }
 }
 

@@ -21,12 +21,14 @@ pub(super) struct Play {
     pub(super) purges: bool,
     /// How many lives end early.
     pub(super) deaths: u32,
-    /// The step with which the first life ends, instead of random ones.
+    /// The step with which a life ends, instead of random ones; with `losses` the journal goes with it.
     pub(super) at_step: Option<u64>,
     /// Whether the journal is lost now and then with a life.
     pub(super) losses: bool,
     /// Whether the journal's disk breaks now and then.
     pub(super) breaks: bool,
+    /// Whether lives are drained or stopped now and then.
+    pub(super) drains: bool,
     /// At most so many runs of each experiment.
     pub(super) runs: u32,
 }
@@ -92,6 +94,7 @@ impl Play {
             at_step: None,
             losses: rng.u32(0..3) == 0,
             breaks: rng.u32(0..6) == 0,
+            drains: rng.u32(0..6) == 0,
             runs: 3,
         }
     }
@@ -107,6 +110,7 @@ impl Play {
             deaths: 0,
             losses: false,
             breaks: false,
+            drains: false,
             runs: 1,
             ..Self::of(seed)
         }

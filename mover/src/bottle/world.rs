@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lightrail_topics::events::{FileEvent, Wish, WishKey};
-use lightrail_topics::{Event, Lfn, Message, Millis, Record, RunKey, SiteName, Topics, decode};
+use lightrail_topics::events::{FileEvent, RunEvent, Wish, WishKey};
+use lightrail_topics::{Checksum, Event, Lfn, Message, Millis, Record, RunKey, SiteName, Topics, decode};
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,10 @@ pub(super) struct State {
     pub(super) calm: bool,
     pub(super) life: Life,
     pub(super) deaths: u32,
+    /// The present life was told to end once all it knows is said.
+    pub(super) draining: bool,
+    /// The journal was lost: wishes that were not on Kafka yet are lost with it.
+    pub(super) wishes_lost: bool,
     /// The journal goes with the present life.
     pub(super) lose_next: bool,
     /// The life dies with this step.
@@ -159,6 +163,8 @@ impl World {
                 calm: false,
                 life: Life::default(),
                 deaths: 0,
+                draining: false,
+                wishes_lost: false,
                 lose_next: false,
                 dies_at: None,
                 breaks_at: None,
@@ -265,23 +271,42 @@ impl World {
     pub(super) fn check_announced(&self, message: &Message) -> Result<(), String> {
         let record = record("x", message, 0, 0, Millis(0));
         let record = Record { topic: self.topics.name(message.topic).into(), ..record };
-        let Ok(Event::File(FileEvent::Available(event))) = decode(&self.topics, &record) else {
-            return Ok(());
+        let id = &message.headers.id;
+        let manifest = match decode(&self.topics, &record) {
+            Ok(Event::File(FileEvent::Available(event))) => {
+                return self.check_there(id, &event.site, &event.lfn, event.size, event.checksum.as_ref());
+            }
+            Ok(Event::Run(RunEvent::Available(manifest))) => manifest,
+            Ok(Event::Run(RunEvent::Corrected(corrected))) => corrected.manifest,
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(format!("{id} cannot be read: {error}")),
         };
-        if self.lock().truth.purged.contains(&(event.lfn.clone(), event.site.clone())) {
+        for file in &manifest.files {
+            self.check_there(id, &manifest.site, &file.lfn, file.size, file.checksum.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// A file is at its final name as it is said to be.
+    fn check_there(
+        &self,
+        id: &str,
+        site: &SiteName,
+        lfn: &Lfn,
+        size: u64,
+        checksum: Option<&Checksum>,
+    ) -> Result<(), String> {
+        if self.lock().truth.purged.contains(&(lfn.clone(), site.clone())) {
             return Ok(());
         }
-        let path = self.path(&event.site, &event.lfn);
-        let Some(file) = self.memory().get(&event.site, &path) else {
-            return Err(format!("{} is announced, and nothing is there", message.headers.id));
+        let Some(file) = self.memory().get(site, &self.path(site, lfn)) else {
+            return Err(format!("{id} is announced, and {lfn} is not there"));
         };
-        let adler = adler2::adler32_slice(&file.bytes);
-        let sum = format!("adler32:{adler:08x}").parse().unwrap();
-        if file.bytes.len() as u64 != event.size || event.checksum != Some(sum) {
+        let sum = format!("adler32:{:08x}", adler2::adler32_slice(&file.bytes)).parse().unwrap();
+        if file.bytes.len() as u64 != size || checksum != Some(&sum) {
             let have = file.bytes.len();
             return Err(format!(
-                "{} is announced with {} bytes, {:?}; there are {have}",
-                message.headers.id, event.size, event.checksum
+                "{id} is announced with {size} bytes of {lfn}, {checksum:?}; there are {have}"
             ));
         }
         Ok(())
