@@ -19,6 +19,8 @@ use crate::report::{Bar, Row, tell};
 const BATCH: usize = 64;
 const BATCHES: usize = 20;
 const FILES_PER_RUN: usize = 18;
+/// Bytes of sled's cache on either side.
+const CACHE: u64 = 256 << 20;
 
 struct Open;
 
@@ -36,7 +38,7 @@ pub(crate) fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     let sizes: &[usize] = if quick { &[10_000, 100_000] } else { &[10_000, 100_000, 1_000_000] };
     for queued in sizes.iter().copied() {
-        let runs = if quick || queued == 1_000_000 { 3 } else { 5 };
+        let runs = if quick { 3 } else { 9 };
         rows.extend(tell(at_size(queued, runs)?));
     }
     Ok(rows)
@@ -52,15 +54,23 @@ fn at_size(queued: usize, runs: usize) -> anyhow::Result<Vec<Row>> {
     let memory = per_entry(resident().saturating_sub(before));
     let disk = per_entry(folder_size(&folder.path().join("journal"))?);
 
-    let (mut ours, mut peer, mut single, mut plans) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let bare = sled::Config::new().path(folder.path().join("bare")).open()?;
+    let (mut ours, mut peer, mut single) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut plans, mut decided) = (Vec::new(), Vec::new());
+    // As the journal sets it, so that only what is done with it differs.
+    let bare = sled::Config::new()
+        .path(folder.path().join("bare"))
+        .cache_capacity(CACHE)
+        .mode(sled::Mode::LowSpace)
+        .flush_every_ms(None)
+        .open()?;
     world.copy_to(&bare)?;
     for _ in 0..runs {
-        let (elapsed, batches, plan) = world.cycles()?;
+        let Cycles { elapsed, batches, plan, deciding } = world.cycles()?;
         #[allow(clippy::cast_precision_loss)]
         let rate = |elapsed: Duration| (BATCH * BATCHES) as f64 / elapsed.as_secs_f64();
         ours.push(rate(elapsed));
         plans.push(plan.as_secs_f64() * 1e6);
+        decided.push(deciding.as_secs_f64() * 1e6);
         peer.push(rate(replay(&bare, &batches)?));
         single.push(rate(one_by_one(&bare, &batches)?));
     }
@@ -99,6 +109,7 @@ fn at_size(queued: usize, runs: usize) -> anyhow::Result<Vec<Row>> {
         Row::alone(format!("memory per entry at {queued}"), "bytes", &[memory]),
         Row::alone(format!("disk per entry at {queued}"), "bytes", &[disk]),
         Row::alone(format!("one planning step at {queued}"), "us", &plans),
+        Row::alone(format!("deciding on one cycle at {queued}, without the journal"), "us", &decided),
         Row::alone(format!("time to open with {queued}"), "s", &[open]),
     ])
 }
@@ -110,6 +121,16 @@ struct World {
     now: Millis,
     next: usize,
     writes: Vec<Write>,
+}
+
+/// What a number of cycles took and wrote.
+struct Cycles {
+    elapsed: Duration,
+    batches: Vec<Vec<Write>>,
+    /// Of one planning step.
+    plan: Duration,
+    /// Of one cycle, without the journal.
+    deciding: Duration,
 }
 
 impl World {
@@ -154,10 +175,10 @@ impl World {
         Ok(())
     }
 
-    /// Accepts, claims and finishes; what was written, and the time of one planning step.
-    fn cycles(&mut self) -> anyhow::Result<(Duration, Vec<Vec<Write>>, Duration)> {
+    /// Accepts, claims and finishes.
+    fn cycles(&mut self) -> anyhow::Result<Cycles> {
         let mut batches = Vec::new();
-        let mut planning = Duration::ZERO;
+        let (mut planning, mut writing) = (Duration::ZERO, Duration::ZERO);
         let begun = Instant::now();
         for _ in 0..BATCHES {
             for _ in 0..BATCH {
@@ -181,12 +202,20 @@ impl World {
                 }
             }
             let writes = std::mem::take(&mut self.writes);
+            let written = Instant::now();
             self.journal.commit(&writes)?;
             self.journal.flush()?;
+            writing += written.elapsed();
             batches.push(writes);
         }
         let steps = u32::try_from(BATCH * BATCHES)?;
-        Ok((begun.elapsed(), batches, planning / steps))
+        let elapsed = begun.elapsed();
+        Ok(Cycles {
+            elapsed,
+            batches,
+            plan: planning / steps,
+            deciding: elapsed.saturating_sub(writing) / steps,
+        })
     }
 
     /// Gives sled alone the same rows to begin with.
@@ -264,7 +293,7 @@ fn carried(now: Millis) -> Carried {
 }
 
 fn settings(folder: &Path) -> config::Journal {
-    config::Journal { folder: folder.to_owned(), reserve: 0, cache: 256 << 20 }
+    config::Journal { folder: folder.to_owned(), reserve: 0, cache: CACHE }
 }
 
 fn rules() -> Rules {
