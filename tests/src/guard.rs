@@ -24,6 +24,10 @@ pub struct Guard {
 
 impl Guard {
     /// Begins to look.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing is waited for: it looks now and then until it is dropped"
+    )]
     pub fn over(store: PathBuf) -> Self {
         let (seen, ended) = (Arc::new(Mutex::new(Sizes::new())), Arc::new(AtomicBool::new(false)));
         let (sizes, end) = (Arc::clone(&seen), Arc::clone(&ended));

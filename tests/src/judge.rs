@@ -75,7 +75,7 @@ impl Judge {
                 judge.at_the_destination(&counted, site, store, &played, &mut breaches);
             }
             for (path, sizes) in guarded {
-                let right: BTreeSet<u64> = judge.versions(&path, &played).collect();
+                let right: BTreeSet<u64> = versions(&path, &played).collect();
                 let wrong: Vec<u64> = sizes.difference(&right).copied().collect();
                 if !right.is_empty() && !judge.is_registered_again(&path) && !wrong.is_empty() {
                     breaches.push(format!("rule 4: {} was seen with {wrong:?} bytes", path.display()));
@@ -201,13 +201,6 @@ impl Judge {
         }
     }
 
-    fn versions<'a>(&'a self, path: &'a Path, runs: &'a [PlayedRun]) -> impl Iterator<Item = u64> + 'a {
-        let files = runs.iter().flat_map(|run| &run.files);
-        files
-            .filter(move |file| path.ends_with(file.lfn.as_str().trim_start_matches('/')))
-            .map(|file| file.size)
-    }
-
     fn is_registered_again(&self, path: &Path) -> bool {
         self.generations.keys().any(|lfn| path.ends_with(lfn.as_str().trim_start_matches('/')))
     }
@@ -242,7 +235,7 @@ impl Judge {
                 for file in &run.files {
                     let at = FileAtSite { lfn: file.lfn.clone(), site: site.clone() };
                     let said = files.remove(&at).map_or(0, |events| events.len());
-                    let due = if self.lost.contains(&file.lfn) { 0 } else { 1 };
+                    let due = usize::from(!self.lost.contains(&file.lfn));
                     let due = self.generations.get(&file.lfn).copied().unwrap_or(due);
                     if said != due {
                         breaches.push(format!(
@@ -316,6 +309,12 @@ impl Judge {
             }
         }
     }
+}
+
+/// The size that a file may have under this name.
+fn versions<'a>(path: &'a Path, runs: &'a [PlayedRun]) -> impl Iterator<Item = u64> + 'a {
+    let files = runs.iter().flat_map(|run| &run.files);
+    files.filter(move |file| path.ends_with(file.lfn.as_str().trim_start_matches('/'))).map(|file| file.size)
 }
 
 /// Rule 6: no transfer of a newer run is started while one of an older run is ready that could use its slot. A big file

@@ -3,6 +3,7 @@
 
 pub mod guard;
 pub mod judge;
+pub mod play;
 pub mod settings;
 pub mod stage;
 pub mod witness;

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use lightrail_compose::containers::Containers;
 use lightrail_compose::logbook::{Logbook, LogbookOptions};
-use lightrail_compose::play::{self, FoundRun, PlayedRun, RunScript};
+use lightrail_compose::play::PlayedRun;
 use lightrail_compose::ports::Port;
 use lightrail_compose::process::tail;
 use lightrail_compose::scratch::Scratch;
 use lightrail_compose::services::{self, Mover, Ran};
 use lightrail_compose::{Cluster, ClusterOptions, Kafka, KafkaOptions, Parts, Processes, wait};
-use lightrail_topics::{Experiment, Instrument, Lfn, RunKey, RunNumber, SiteName, Topic, Topics};
+use lightrail_topics::Topics;
 use tokio::sync::OnceCell;
 
 use crate::guard::Guard;
-use crate::settings::Settings;
+pub use crate::play::{experiment, instrument, nersc, random};
+use crate::settings::{Settings, usual, write_config};
 use crate::witness::Witness;
 
 /// How long the mover may take until it says that it is ready, on a machine that does other things too.
@@ -134,7 +135,7 @@ impl Stage {
         let logbook = Logbook::start(&bootstrap, &prefix, setup.logbook).await?;
         let http = Port::take()?;
         logbook.set_mover(Some(format!("http://127.0.0.1:{http}/")));
-        let mut settings = usual(&bootstrap, &prefix, &scratch, &slac, &nersc, &logbook, &http);
+        let mut settings = usual(&bootstrap, &prefix, scratch.path(), &slac, &nersc, &logbook, &http);
         settings.add(&setup.settings);
         std::fs::write(scratch.path().join("token"), "a-token-for-tests\n").context("no token")?;
         write_config(scratch.path(), "mover", &settings)?;
@@ -296,158 +297,6 @@ impl Stage {
         anyhow::ensure!(ran.status.success(), "{args:?} failed ({}): {}", ran.status, ran.stderr.trim());
         Ok(ran.stdout)
     }
-
-    /// What the DAQ writes to and whom it tells.
-    pub fn daq(&self) -> play::Stage<'_> {
-        let stores = (0..self.slac.servers()).map(|server| self.slac.path_on(server, "")).collect();
-        play::Stage::new(&self.logbook, stores)
-    }
-
-    /// Makes the experiment known, and gives runs of it that can be played: `bytes` together.
-    ///
-    /// # Errors
-    /// When the logbook refuses.
-    pub fn runs(&self, first: u32, runs: u32, bytes: u64, seed: u64) -> anyhow::Result<Vec<RunScript>> {
-        if first == 1 {
-            self.daq().announce(&experiment(), &instrument())?;
-        }
-        let play = play::Play {
-            first: RunNumber(first),
-            runs,
-            ..play::Play::new(instrument(), experiment(), bytes, seed)
-        };
-        Ok(play.script()?)
-    }
-
-    /// A run of files of these names and sizes, their bytes random.
-    ///
-    /// # Errors
-    /// When a name makes no LFN, or a file cannot be written.
-    pub fn made_up(&self, number: u32, files: &[(&str, u64)]) -> anyhow::Result<FoundRun> {
-        let key = RunKey { experiment: experiment(), run: RunNumber(number) };
-        let mut made = Vec::new();
-        for (name, size) in files {
-            let below = if name.contains(".smd.") { "xtc/smalldata" } else { "xtc" };
-            let lfn: Lfn = format!("/{}/{}/{below}/{name}", instrument(), experiment()).parse()?;
-            let path = self.folder().join(format!("made-{:08x}", fastrand::u32(..)));
-            std::fs::write(&path, random(*size)).context("cannot write a file")?;
-            made.push((lfn, path));
-        }
-        Ok(FoundRun { key, files: made })
-    }
-
-    /// Makes the experiment known, its files wanted at NERSC.
-    ///
-    /// # Errors
-    /// When the logbook refuses.
-    pub fn announce(&self) -> anyhow::Result<()> {
-        self.daq().announce(&experiment(), &instrument())
-    }
-
-    /// Takes runs one after the other.
-    ///
-    /// # Errors
-    /// When files cannot be written.
-    pub async fn take(&self, runs: &[RunScript]) -> anyhow::Result<Vec<PlayedRun>> {
-        let mut taken = Vec::new();
-        for run in runs {
-            taken.push(self.daq().take(run).await?);
-        }
-        Ok(taken)
-    }
-
-    /// Waits until each run is announced as available at NERSC.
-    ///
-    /// # Errors
-    /// When one is not within `limit`: with what the mover says of it.
-    pub async fn until_available(&self, runs: &[PlayedRun], limit: Duration) -> anyhow::Result<()> {
-        self.until_available_at(runs, &nersc(), limit).await
-    }
-
-    /// The same for any site.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn until_available_at(
-        &self,
-        runs: &[PlayedRun],
-        site: &SiteName,
-        limit: Duration,
-    ) -> anyhow::Result<()> {
-        let begin = Instant::now();
-        for run in runs {
-            let left = limit.saturating_sub(begin.elapsed());
-            let what = format!("run {} to be available at {site}", run.key);
-            let waited =
-                self.witness.until(&what, left, |seen| seen.manifest(&run.key, site).map(drop)).await;
-            if let Err(error) = waited {
-                let path = format!("/why/{}/{}", run.key.experiment, run.key.run);
-                let why = self.get(&path).await.map_or_else(|e| format!("{e:#}"), |(_, text)| text);
-                return Err(error).with_context(|| format!("the mover says why not: {why}"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Bytes that nothing can compress.
-pub fn random(size: u64) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(size).expect("a test's file fits into memory")];
-    fastrand::fill(&mut bytes);
-    bytes
-}
-
-/// The experiment of all cases.
-pub fn experiment() -> Experiment {
-    "mfxlv9518".parse().expect("a name as LCLS gives them")
-}
-
-/// Its instrument.
-pub fn instrument() -> Instrument {
-    "mfx".parse().expect("a name as LCLS gives them")
-}
-
-/// The destination of nearly all cases.
-pub fn nersc() -> SiteName {
-    "NERSC".parse().expect("a name of a site")
-}
-
-/// What nearly every case has: delays short enough for a test, all limits of the issue as they are.
-fn usual(
-    bootstrap: &str,
-    prefix: &str,
-    scratch: &Scratch,
-    slac: &Cluster,
-    nersc: &Cluster,
-    logbook: &Logbook,
-    http: &Port,
-) -> Settings {
-    let mut settings = Settings::default();
-    settings.text("", "mover", "test").text("", "source", "SLAC").text("", "start_from", "earliest");
-    settings.set("kafka", "bootstrap", format!("[\"{bootstrap}\"]")).text("kafka", "prefix", prefix);
-    for topic in [Topic::Runs, Topic::FileCatalog, Topic::Experiments] {
-        settings.text("kafka.logbook", topic.base_name(), format!("{prefix}{topic}"));
-    }
-    let path = |below: &str| scratch.path().join(below).display().to_string();
-    settings.text("journal", "folder", path("journal")).text("journal", "reserve", "16MiB");
-    for cluster in [slac, nersc] {
-        let table = format!("sites.{}", cluster.name());
-        settings.text(&table, "door", cluster.door()).text(&table, "prefix", cluster.prefix());
-    }
-    settings.set("sites.NERSC", "transfers", 8).set("experiments.default", "to", "[\"NERSC\"]");
-    settings.text("logbook", "url", logbook.url()).text("logbook", "user", "psdatmgr");
-    settings.text("http", "listen", format!("127.0.0.1:{http}")).text("http", "token_file", path("token"));
-    settings.text("retry", "first", "200ms").set("retry", "factor", 1.5).text("retry", "max", "2s");
-    settings.text("breaker", "open_for", "2s").text("sweep", "every", "3s");
-    settings.text("shutdown", "drain_for", "20s");
-    settings.text("log", "filter", "info,lightrail_mover::intake::kafka=warn");
-    settings
-}
-
-fn write_config(folder: &Path, name: &str, settings: &Settings) -> anyhow::Result<PathBuf> {
-    let config = folder.join(format!("{name}.toml"));
-    std::fs::write(&config, settings.toml()).context("cannot write the mover's configuration")?;
-    Ok(config)
 }
 
 /// As an operator would.
