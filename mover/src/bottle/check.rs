@@ -13,11 +13,17 @@ use super::world::World;
 use crate::owner::Input;
 use crate::view::{Question, Readiness, RunFilter, RunView, TransferFilter};
 
+/// A transfer as it is shown: generation, state, and size where it is done.
+type Shown = (Generation, Option<TransferState>, Option<u64>);
+
+type Counted = (String, usize, usize, usize);
+
 /// What the mover shows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Views {
-    pub(super) transfers: BTreeMap<FileAtSite, (Generation, Option<TransferState>, Option<u64>)>,
-    pub(super) runs: BTreeMap<(RunKey, Option<SiteName>), (String, usize, usize, usize)>,
+    pub(super) transfers: BTreeMap<FileAtSite, Shown>,
+    /// State, and how many files are known, available and failed.
+    pub(super) runs: BTreeMap<(RunKey, Option<SiteName>), Counted>,
     pub(super) why: BTreeMap<FileAtSite, String>,
     pub(super) ready: (usize, usize, usize),
 }

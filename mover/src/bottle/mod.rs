@@ -122,7 +122,7 @@ async fn drama(world: &Arc<World>) -> Result<(), String> {
         check::all_runs_are_said(world)
     })
     .await?;
-    let early = world.play.seed % 2 == 0;
+    let early = world.play.seed.is_multiple_of(2);
     let rebuilds = world.play.at_step.is_none();
     if early && rebuilds {
         rebuild(world).await?;

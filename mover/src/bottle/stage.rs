@@ -178,7 +178,7 @@ fn register(
     document.insert("create_timestamp".to_owned(), created.to_string().into());
     document.insert("absolute_path".to_owned(), format!("/u2{lfn}").into());
     document.insert("run_num".to_owned(), run.run.0.into());
-    if !grows && size % 2 == 0 {
+    if !grows && size.is_multiple_of(2) {
         document.insert("size".to_owned(), size.into());
     }
     let mut state = world.lock();

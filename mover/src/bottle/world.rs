@@ -38,6 +38,9 @@ pub(super) struct World {
     state: Mutex<State>,
 }
 
+/// What a commit put: positions and `ce_id`s.
+type Noted = (Vec<(PartitionKey, i64)>, Vec<String>);
+
 /// What changes. Short critical sections, never across an await.
 pub(super) struct State {
     pub(super) rng: fastrand::Rng,
@@ -50,7 +53,7 @@ pub(super) struct State {
     pub(super) in_flight: Option<Vec<Message>>,
     pub(super) journal: Arc<Mutex<MemoryJournal>>,
     /// What each commit since the last flush put: positions and `ce_id`s.
-    pub(super) unflushed: Vec<(Vec<(PartitionKey, i64)>, Vec<String>)>,
+    pub(super) unflushed: Vec<Noted>,
     pub(super) positions: BTreeMap<PartitionKey, i64>,
     pub(super) flushed: BTreeSet<String>,
     pub(super) truth: Truth,
