@@ -2,12 +2,12 @@
 //! the `xrootd` crate. The only module of the mover that knows that crate. No byte passes through this process, no thread waits.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lightrail_topics::{Checksum, ChecksumKind};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use xrootd::tpc::{self, Copying, Key, Limits};
@@ -57,6 +57,8 @@ struct Known {
     offers: HashMap<String, Vec<ChecksumKind>>,
     /// Servers that copy from others; one that does not is asked again next time.
     copiers: HashMap<String, tpc::Capability>,
+    /// Sums that are being computed, by server, path and kind.
+    sums: HashMap<(String, String, ChecksumKind), Weak<Semaphore>>,
 }
 
 /// Ends the client library's threads, before the process ends.
@@ -72,6 +74,20 @@ impl Native {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn to ask for a sum. A server that is asked twice for the same one on one connection while it computes it answers
+    /// only once (a file that goes to two sites): the second waits for the first, and then finds the sum stored.
+    fn turn(&self, server: &str, path: &SitePath, kind: ChecksumKind) -> Arc<Semaphore> {
+        let mut known = self.known();
+        known.sums.retain(|_, turn| turn.strong_count() > 0);
+        let key = (server.to_owned(), path.as_str().to_owned(), kind);
+        if let Some(turn) = known.sums.get(&key).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::new(Semaphore::new(1));
+        known.sums.insert(key, Arc::downgrade(&turn));
+        turn
     }
 
     fn call_limit(&self) -> Duration {
@@ -185,6 +201,8 @@ impl Engine for Native {
     async fn checksum(&self, place: Place<'_>, path: &SitePath, order: SumOrder) -> Result<Checksum, Fault> {
         // A server has no way to be asked for a sum that is not stored, so `fresh` cannot be kept here.
         let client = self.client(place)?;
+        let turn = self.turn(address(place)?, path, order.kind);
+        let _turn = turn.acquire().await;
         let answer = client.checksum(path.as_str(), order.kind.name(), order.limit).await;
         let (kind, value) = answer.map_err(|error| fault_at(place, &error))?;
         let sum = kind.parse().and_then(|kind| Checksum::new(kind, &value));
