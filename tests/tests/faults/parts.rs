@@ -183,7 +183,6 @@ async fn the_broker_hangs_for_a_while() -> anyhow::Result<()> {
     broker("the broker stopped", Torment::Stop).await
 }
 
-/// Longer than `transaction.timeout.ms`: the mover's own transaction times out, which librdkafka calls fenced too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mover_and_broker_are_killed_together() -> anyhow::Result<()> {
     let setup = Setup { own_kafka: true, ..Setup::default() };
