@@ -1,6 +1,7 @@
 //! The real parts of one case: a broker (shared by the cases of a test program unless one torments it), SLAC and NERSC, a
 //! logbook, a mover and a witness, each on ports of its own. Starts and stops them; judges nothing.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,13 @@ pub async fn on_stage<T>(
     let up = begin.elapsed();
     let outcome = body(&mut stage).await;
     let log = stage.mover.as_ref().map(Mover::log).unwrap_or_default();
-    println!("{case}: {:.1} s, of which the start {:.1} s", begin.elapsed().as_secs_f64(), up.as_secs_f64());
+    // Not `println`, which the test runner swallows when the test passes.
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "{case}: {:.1} s, of which the start {:.1} s",
+        begin.elapsed().as_secs_f64(),
+        up.as_secs_f64()
+    );
     if outcome.is_err() {
         println!("the mover's log ends with:\n{}", tail(&log, 60));
         // For whoever hunts a fault: all of it, in a folder.

@@ -74,13 +74,10 @@ impl Ground<'_> {
         self.await_topics().await;
         if self.life.options.take_over {
             self.take_place().await?;
-        } else {
-            if let Some(who) = self
-                .patiently("looks who has its name", async || rival(&self.admin, &self.identity).await)
-                .await
-            {
-                return Err(RunError::Rival(who));
-            }
+        } else if let Some(who) =
+            self.patiently("looks who has its name", async || rival(&self.admin, &self.identity).await).await
+        {
+            return Err(RunError::Rival(who));
         }
         let start = self.start().await?;
         let journals = journal.positions()?;
