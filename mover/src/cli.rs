@@ -1,6 +1,16 @@
 //! The command line: what can be said, and who does it. A mover is run here; a running one is asked by HTTP; topics
 //! and routes are set on Kafka. Prints for people on standard output, faults on standard error. Decides nothing.
 
+/// Prints a line. Whoever reads it may have seen enough (`| head`): then there is nothing more to do.
+macro_rules! say {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        if writeln!(std::io::stdout(), $($argument)*).is_err() {
+            std::process::exit(0);
+        }
+    }};
+}
+
 mod failure;
 mod kafka;
 mod remote;
@@ -212,7 +222,7 @@ async fn obey(command: Command) -> Result<(), Failure> {
         }
         Command::CheckConfig { file } => {
             let config = Config::load(&file)?;
-            println!("{}: right; mover {}, {} sites", file.display(), config.mover, config.sites.len());
+            say!("{}: right; mover {}, {} sites", file.display(), config.mover, config.sites.len());
             Ok(())
         }
         Command::Topics { file, create } => kafka::topics(&Config::load(&file.config)?, create).await,
@@ -257,6 +267,7 @@ async fn wish(action: Action, of: Of, priority: Option<i32>) -> Result<(), Failu
 async fn wished(action: Action, of: WishKey, wish: Wishing, priority: Option<i32>) -> Result<(), Failure> {
     let body = WishBody { of, who: remote::who(), why: wish.why, priority };
     let answer = Remote::of(&wish.mover)?.wish(action, &body).await?;
-    println!("{}: taken; it concerns {} known transfers", body.of, answer.transfers);
+    let kept = if answer.published { "" } else { "; kafka does not take it yet, it is kept until it does" };
+    say!("{}: taken; it concerns {} known transfers{kept}", body.of, answer.transfers);
     Ok(())
 }

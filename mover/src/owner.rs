@@ -134,6 +134,8 @@ pub(crate) struct Owner {
     running: BTreeMap<FileAtSite, Running>,
     /// Messages that the journal holds and the outbox has not confirmed.
     waiting: BTreeSet<u64>,
+    /// Wishes that are in force and not yet on Kafka.
+    unanswered: Vec<questions::Answer>,
     /// Questions that wait for the logbook to tell of their run.
     asked: HashMap<RunKey, Vec<Question>>,
     /// Whether records are taken in: not while the journal's disk is nearly full.
@@ -153,6 +155,7 @@ struct Batch {
     messages: Vec<(u64, Message)>,
     offsets: HashMap<PartitionKey, i64>,
     answers: Vec<questions::Answer>,
+    published: Vec<questions::Answer>,
     orders: Vec<crate::ledger::Order>,
 }
 
@@ -200,6 +203,9 @@ pub async fn own(
             owner.keep(step);
             next_tick = now.plus(TICK);
             owner.watch_room();
+            for answer in owner.unanswered.extract_if(.., |answer| answer.until <= now) {
+                answer.send(false);
+            }
             owner.show();
         }
         if now >= owner.next_care {
@@ -234,6 +240,7 @@ impl Owner {
             start,
             running: BTreeMap::new(),
             waiting,
+            unanswered: Vec::new(),
             asked: HashMap::new(),
             taking: true,
             next_care: Millis::default(),
@@ -353,6 +360,7 @@ impl Owner {
             if self.waiting.remove(&place) {
                 self.batch.writes.push(Write::Remove(RowKey::Outbox(place)));
             }
+            self.batch.published.extend(self.unanswered.extract_if(.., |answer| answer.place == place));
         }
         for (key, next) in published.positions {
             self.batch.writes.push(Write::Put(Row::Position(key, next)));
@@ -478,9 +486,10 @@ impl Owner {
                 other => drop(self.parts.effects.send(other)),
             }
         }
-        for answer in batch.answers {
-            answer.send();
+        for answer in batch.published {
+            answer.send(true);
         }
+        self.unanswered.extend(batch.answers);
         Ok(())
     }
 }

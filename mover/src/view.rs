@@ -183,6 +183,8 @@ pub struct Wished {
     pub wish: Wish,
     /// How many known transfers it concerns.
     pub transfers: usize,
+    /// Whether it stands on Kafka. If not, it is in force and in the journal, and waits to be published.
+    pub published: bool,
 }
 
 /// A name that the mover does not know.

@@ -42,9 +42,9 @@ pub(super) async fn topics(config: &Config, create: bool) -> Result<(), Failure>
     let reports = reports.map_err(said(config.kafka.bootstrap_servers()))?;
     for report in &reports {
         let word = if report.created { "made" } else { "there" };
-        println!("{}: {word}", report.name);
+        say!("{}: {word}", report.name);
         for difference in &report.differences {
-            println!("{}: {difference}", report.name);
+            say!("{}: {difference}", report.name);
         }
     }
     let loses =
@@ -86,9 +86,9 @@ pub(super) async fn apply_routes(config: &Config, file: &Path) -> Result<(), Fai
         match &line.route {
             Some(route) => {
                 let to: Vec<&str> = route.to.iter().map(SiteName::as_str).collect();
-                println!("{}: goes to {}", line.experiment, to.join(", "));
+                say!("{}: goes to {}", line.experiment, to.join(", "));
             }
-            None => println!("{}: route ended", line.experiment),
+            None => say!("{}: route ended", line.experiment),
         }
     }
     Ok(())

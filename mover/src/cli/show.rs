@@ -22,21 +22,21 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Prints runs and transfers once.
 pub(super) async fn status(remote: &Remote, experiment: Option<Experiment>) -> Result<(), Failure> {
-    println!("{}", readiness(&remote.ready().await?));
+    say!("{}", readiness(&remote.ready().await?));
     let runs = runs(remote, experiment).await?;
-    println!("{}", run_table(&runs));
+    say!("{}", run_table(&runs));
     let transfers = remote.transfers(&TransferFilter::default()).await?;
     let of_runs: Vec<&TransferView> =
         transfers.iter().filter(|transfer| runs.iter().any(|run| run.run == transfer.run)).collect();
     if !of_runs.is_empty() {
-        println!("{}", transfer_table(&of_runs));
+        say!("{}", transfer_table(&of_runs));
     }
     Ok(())
 }
 
 /// Prints for each missing file the one thing that it waits for.
 pub(super) async fn why(remote: &Remote, run: &RunKey) -> Result<(), Failure> {
-    println!("{}", why_text(&remote.why(run).await?));
+    say!("{}", why_text(&remote.why(run).await?));
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn watch(remote: &Remote, experiment: Option<Experiment>) -> Re
         let runs = runs(remote, experiment.clone()).await?;
         let ready = readiness(&remote.ready().await?);
         if !std::io::stderr().is_terminal() {
-            println!("{ready}\n{}", run_table(&runs));
+            say!("{ready}\n{}", run_table(&runs));
             continue;
         }
         head.set_message(ready);

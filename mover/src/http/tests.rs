@@ -105,7 +105,7 @@ fn play(question: Question) {
             let priority = if let WishChange::Prioritise(priority) = change { Some(priority) } else { None };
             let held = (change == WishChange::Pause).then_some(true);
             let wish = Wish { held, priority, who, why, at: Millis(1), ..Wish::default() };
-            drop(reply.send(Ok(Wished { wish, transfers: 18 })));
+            drop(reply.send(Ok(Wished { wish, transfers: 18, published: true })));
         }
     }
 }

@@ -17,6 +17,9 @@ const SMALL_ENOUGH: u64 = 128 << 20;
 /// Above [`SMALL_ENOUGH`], compaction begins at so many times the content.
 const GROWN: u64 = 5;
 
+/// What the keys of the outbox's rows begin with.
+const OUTBOX: &[u8] = &[RowKind::Outbox as u8];
+
 /// Rows in a folder.
 #[derive(Debug)]
 pub struct SledJournal {
@@ -28,6 +31,9 @@ pub struct SledJournal {
     /// `None` after a failure, until it is opened again.
     db: Option<sled::Db>,
     header: Header,
+    /// No row of the outbox has a greater key, so that new messages need not be looked up before they are written: a look
+    /// costs half as much as the write.
+    newest: Vec<u8>,
     /// Whether something was committed since the last flush.
     is_ahead: bool,
 }
@@ -60,6 +66,7 @@ impl SledJournal {
             lock,
             db: None,
             header: Header::new(mover.as_str(), 0),
+            newest: Vec::new(),
             is_ahead: false,
         };
         let opened = journal.reopen()?;
@@ -149,7 +156,12 @@ impl Journal for SledJournal {
         if writes.is_empty() {
             return Ok(());
         }
-        let change = Change::of(&self.header, writes, |key| self.reading(|db| db.get(key)))?;
+        let change = Change::of(&self.header, writes, |key| {
+            let is_new = key.starts_with(OUTBOX) && key > self.newest.as_slice();
+            if is_new { Ok(None) } else { self.reading(|db| db.get(key)) }
+        })?;
+        let newest = change.rows.range(self.newest.clone()..).rev().find(|(key, _)| key.starts_with(OUTBOX));
+        let newest = newest.map(|(key, _)| key.clone());
         let mut batch = sled::Batch::default();
         batch.insert(codec::HEADER, change.header.to_bytes()?);
         for (key, value) in change.rows {
@@ -160,6 +172,9 @@ impl Journal for SledJournal {
         }
         self.with_db("wrote", |db| db.apply_batch(batch))?;
         self.header = change.header;
+        if let Some(newest) = newest {
+            self.newest = newest;
+        }
         self.is_ahead = true;
         Ok(())
     }
@@ -219,6 +234,8 @@ impl Journal for SledJournal {
         self.db = Some(db);
         self.header = header;
         self.is_ahead = false;
+        let newest = self.reading(|db| db.scan_prefix(OUTBOX).next_back().transpose())?;
+        self.newest = newest.map_or_else(|| OUTBOX.to_vec(), |(key, _)| key.to_vec());
         Ok(opened)
     }
 

@@ -1,5 +1,7 @@
 //! The owner's answers: views of runs and transfers, why a run is not there, and wishes. Answers that follow from a
-//! change are sent only after it is durable.
+//! change are sent only after it is durable and, while Kafka is there, on Kafka.
+
+use std::time::Duration;
 
 use lightrail_topics::events::{Subject, Wish, WishKey};
 use lightrail_topics::{Lfn, Millis, RunKey, SiteName};
@@ -17,13 +19,24 @@ use crate::view::{
 
 /// An answer that waits until what it says is durable.
 #[derive(Debug)]
-pub(super) struct Answer(oneshot::Sender<Result<Wished, NotKnown>>, Wished);
+pub(super) struct Answer {
+    reply: oneshot::Sender<Result<Wished, NotKnown>>,
+    wished: Wished,
+    /// The wish's message in the outbox.
+    pub(super) place: u64,
+    /// When it is answered in any case.
+    pub(super) until: Millis,
+}
 
 impl Answer {
-    pub(super) fn send(self) {
-        let _ = self.0.send(Ok(self.1));
+    pub(super) fn send(mut self, published: bool) {
+        self.wished.published = published;
+        let _ = self.reply.send(Ok(self.wished));
     }
 }
+
+/// How long an answer waits for Kafka to have the wish: while Kafka is away it is in force all the same.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(3);
 
 impl Owner {
     pub(super) fn question(&mut self, question: Question, now: Millis) {
@@ -54,9 +67,12 @@ impl Owner {
                 match self.not_known(&key, change) {
                     Some(unknown) => drop(reply.send(Err(unknown))),
                     None => {
+                        // The wish itself is the first message of what follows from it.
+                        let place = self.parts.ledger.next_outbox();
                         let wish = self.wish(&key, change, who, why, now);
-                        let transfers = self.concerned(&key);
-                        self.batch.answers.push(Answer(reply, Wished { wish, transfers }));
+                        let wished = Wished { wish, transfers: self.concerned(&key), published: false };
+                        let until = now.plus(PUBLISHED_WITHIN);
+                        self.batch.answers.push(Answer { reply, wished, place, until });
                     }
                 }
             }
