@@ -10,6 +10,9 @@ use xrootd::tpc::{self, Key, Limits, Spec};
 use xrootd::{Endpoint, ErrorKind, FileSystem, Url};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// After how long a copy without a byte is begun anew, as the mover does.
+const STALL: Duration = Duration::from_secs(10);
+const ATTEMPTS: usize = 3;
 
 /// Clients of the servers, each asked for once.
 pub(super) struct Bare {
@@ -53,6 +56,16 @@ impl Bare {
     }
 
     async fn copy(&self, from: &str, to: &str, size: u64) -> anyhow::Result<()> {
+        for _ in 0..ATTEMPTS {
+            if self.attempt(from, to, size).await? {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("{to}: no copy begins")
+    }
+
+    /// Whether the file is there now; not if its copy stood still before the first byte.
+    async fn attempt(&self, from: &str, to: &str, size: u64) -> anyhow::Result<bool> {
         let (from, to) = (format!("{}{from}", self.prefixes.0), format!("{}{to}", self.prefixes.1));
         let mut holder = None;
         for (endpoint, client) in &self.sources {
@@ -63,7 +76,7 @@ impl Bare {
         }
         let (holder, source) = holder.with_context(|| format!("nobody has {from}"))?;
         let (destination, there) = &self.destination;
-        let temporary = format!("{to}.bare");
+        let temporary = format!("{to}.bare{:08x}", fastrand::u32(..));
         let spec = Spec {
             source: Url::new(holder, &from),
             destination: Url::new(destination, &temporary),
@@ -76,8 +89,13 @@ impl Bare {
         let mut copying = tpc::open(&spec, &Key::new(fastrand::u128(..)), &Limits::default()).await?;
         copying.granted().await?;
         copying.start()?;
-        while let Err(error) = copying.wait(LIMIT).await {
+        while let Err(error) = copying.wait(STALL).await {
             ensure!(error.kind() == ErrorKind::TimedOut, error);
+            if copying.size(LIMIT).await? == 0 {
+                // The copy program has hung, as it does about once in a thousand copies.
+                copying.close(LIMIT).await?;
+                return Ok(false);
+            }
         }
         copying.close(LIMIT).await?;
         let (ours, theirs) = tokio::try_join!(
@@ -86,6 +104,6 @@ impl Bare {
         )?;
         ensure!(ours == theirs, "{to}: checksums differ");
         there.mv(&temporary, &to, LIMIT).await?;
-        Ok(())
+        Ok(true)
     }
 }
