@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use lightrail_tests::Stage;
 
-/// After how long a peer is taken for hung.
-const HUNG: Duration = Duration::from_secs(60);
+/// After how long a peer is taken for hung: `--parallel 1` takes 45 s for a run, the bare loop of a thousand files over 60 s on a
+/// machine that does other things too.
+const HUNG: Duration = Duration::from_secs(200);
 /// How often a measurement that hung is made again.
 const AGAIN: usize = 3;
 
