@@ -65,6 +65,7 @@ async fn one(stage: &Stage, engine: &Native, lfn: &Lfn, size: u64) -> anyhow::Re
         avoid: Vec::new(),
         prefer: None,
         earlier_temporaries: Vec::new(),
+        stale: Vec::new(),
     };
     let (report, _) = watch::channel(Report::start());
     carry(&job, engine, &Patience::default(), &SystemClock, &report, &CancellationToken::new()).await?;

@@ -93,6 +93,15 @@ pub struct Cluster {
     scratch: Scratch,
 }
 
+/// How often a start is tried: now and then an `xrootd` 5.5.3 ends with a SIGSEGV before its first log line.
+pub(super) const TRIES: u32 = 4;
+
+/// Whether a daemon ended without a word.
+pub(super) fn died_early(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    text.contains(server::HAS_ENDED) && text.contains(server::NO_LOG)
+}
+
 impl Cluster {
     /// Starts a cluster of processes and waits until every data server can be reached through the redirector.
     ///
@@ -108,9 +117,16 @@ impl Cluster {
     /// As [`Cluster::start`].
     pub async fn start_by(parts: &dyn Parts, options: ClusterOptions) -> anyhow::Result<Self> {
         let name = options.name.clone();
-        Self::try_start(parts, options)
-            .await
-            .with_context(|| format!("cannot start the XRootD cluster {name}"))
+        let mut left = TRIES;
+        loop {
+            left -= 1;
+            match Self::try_start(parts, options.clone()).await {
+                Err(error) if left > 0 && died_early(&error) => {
+                    eprintln!("the XRootD cluster {name} is started again: {error:#}");
+                }
+                outcome => return outcome.with_context(|| format!("cannot start the XRootD cluster {name}")),
+            }
+        }
     }
 
     async fn try_start(parts: &dyn Parts, options: ClusterOptions) -> anyhow::Result<Self> {

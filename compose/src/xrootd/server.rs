@@ -8,6 +8,11 @@ use crate::parts::Part;
 use crate::process::{read_lossy, tail};
 use crate::wait;
 
+/// What is said of a daemon that is no more.
+pub(super) const HAS_ENDED: &str = "it has ended";
+/// And of one that said nothing.
+pub(super) const NO_LOG: &str = "its log is empty";
+
 /// A running `xrootd` or `cmsd`.
 #[derive(Debug)]
 pub struct Server {
@@ -43,8 +48,17 @@ impl Server {
     /// # Errors
     /// When it cannot be started.
     pub async fn restart(&self) -> anyhow::Result<()> {
-        self.part.start_again().await?;
-        self.listens().await
+        let mut left = super::TRIES;
+        loop {
+            left -= 1;
+            self.part.start_again().await?;
+            match self.listens().await {
+                Err(_) if left > 0 && !self.is_running() => {
+                    eprintln!("{} ended at its start and is started again", self.part.name());
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Whether it has not ended.
@@ -75,17 +89,16 @@ impl Server {
         let waiting = wait::until(what, super::DAEMON_WITHIN, || {
             let looking = probe();
             async {
-                if self.is_running() {
-                    looking.await.map(Ok)
-                } else {
-                    Some(Err(anyhow::anyhow!("it has ended")))
-                }
+                if self.is_running() { looking.await.map(Ok) } else { Some(Err(anyhow::anyhow!(HAS_ENDED))) }
             }
         });
-        waiting
-            .await
-            .flatten()
-            .with_context(|| format!("{}: its log ends with:\n{}", self.part.name(), tail(&self.log(), 20)))
+        waiting.await.flatten().with_context(|| {
+            let log = self.log();
+            if log.trim().is_empty() {
+                return format!("{}: {NO_LOG}", self.part.name());
+            }
+            format!("{}: its log ends with:\n{}", self.part.name(), tail(&log, 20))
+        })
     }
 
     /// Whether this `cmsd` of a data server, in its present life, has logged in at the manager.

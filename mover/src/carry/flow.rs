@@ -2,7 +2,7 @@
 //! its temporary file away where it fails. Never tries twice what failed, never decides what comes after.
 
 use futures::future::join_all;
-use lightrail_topics::{Checksum, Millis};
+use lightrail_topics::{Checksum, Millis, TransferId};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,14 @@ pub async fn carry(
         cancel,
         source_path: job.from.path(&job.transfer.lfn),
         temporary: path.beside(&temporary_of(job.attempt)),
+        stale: job
+            .stale
+            .iter()
+            .map(|(generation, attempt)| {
+                let earlier = TransferId { generation: *generation, ..job.transfer.clone() };
+                path.beside(&Temporary::of(&job.mover, &earlier, *attempt).file_name(&earlier.lfn))
+            })
+            .collect(),
         earlier: job.earlier_temporaries.iter().map(|attempt| path.beside(&temporary_of(*attempt))).collect(),
         path,
         started: clock.now(),
@@ -64,6 +72,7 @@ struct Flow<'a> {
     source_path: SitePath,
     temporary: SitePath,
     earlier: Vec<SitePath>,
+    stale: Vec<SitePath>,
     path: SitePath,
     started: Millis,
 }
@@ -132,6 +141,7 @@ impl Flow<'_> {
             report.silent.extend(silent(Side::Destination, &at_destination));
         });
 
+        self.remove_stale(&at_destination).await?;
         let source_place = Place { site: from, server: source_server.as_deref() };
         let destination_place = Place { site: to, server: destination_server.as_deref() };
         let (source_offers, destination_offers, ()) = tokio::try_join!(
@@ -213,6 +223,24 @@ impl Flow<'_> {
         let servers = seen.iter().filter(|one| one.found.is_ok());
         let pairs = servers.flat_map(|one| self.earlier.iter().map(|path| (one.server.as_deref(), path)));
         join_all(pairs.map(|(server, path)| self.remove(server, path))).await;
+    }
+
+    /// What an earlier generation may still be renamed from is gone, by the word of at least one server, or the attempt
+    /// ends.
+    async fn remove_stale(&self, seen: &[Seen]) -> Result<(), Fault> {
+        for path in &self.stale {
+            let servers = seen.iter().filter(|one| one.found.is_ok());
+            let removals = servers.map(|one| async {
+                let place = Place { site: &self.job.to, server: one.server.as_deref() };
+                matches!(timeout(self.patience.call, self.engine.remove(place, path)).await, Ok(Ok(_)))
+            });
+            if !join_all(removals).await.contains(&true) {
+                let text =
+                    format!("{path}, left by an earlier generation of the file, cannot be removed yet");
+                return Err(Fault::new(FaultClass::Transient, "leftover", text));
+            }
+        }
+        Ok(())
     }
 
     async fn remove(&self, server: Option<&str>, path: &SitePath) {

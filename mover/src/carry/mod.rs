@@ -27,7 +27,7 @@ mod tests;
 mod verify;
 pub mod xrdcp;
 
-use lightrail_topics::{AttemptId, Checksum, Millis, MoverName, TransferId};
+use lightrail_topics::{AttemptId, Checksum, Generation, Millis, MoverName, TransferId};
 
 use crate::fault::Side;
 
@@ -61,6 +61,9 @@ pub struct Job {
     pub prefer: Option<String>,
     /// Attempts whose temporary files may still be there; removed first, where they can be reached.
     pub earlier_temporaries: Vec<AttemptId>,
+    /// Attempts at earlier generations of the file. A server that hung may still rename one of their temporary files over
+    /// this generation's: they have to be gone, as at least one server of the site says, before anything is copied.
+    pub stale: Vec<(Generation, AttemptId)>,
 }
 
 /// What an attempt is doing.

@@ -68,6 +68,7 @@ impl Bottle {
             avoid: Vec::new(),
             prefer: None,
             earlier_temporaries: (1..n).map(|n| AttemptId { start: 0xab, n }).collect(),
+            stale: Vec::new(),
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Order {
     pub avoid: Vec<String>,
     /// Attempts that may have left a temporary file.
     pub temporaries: Vec<AttemptId>,
+    /// Attempts of earlier generations whose temporary files have to be gone before anything is copied.
+    pub stale: Vec<(Generation, AttemptId)>,
 }
 
 /// How an attempt ended.
@@ -76,7 +78,7 @@ impl Ledger {
         let file = self.file(&key, &lfn).expect("what is queued is a file of a run in memory");
         let (size, checksum) = (file.said.size, file.said.checksum.clone());
         let transfer = self.transfer_mut(&key, &lfn, &site).expect("what is queued is a transfer");
-        let temporaries = transfer.temporaries.clone();
+        let (temporaries, stale) = (transfer.temporaries.clone(), transfer.stale.clone());
         transfer.temporaries.push(attempt);
         if transfer.temporaries.len() > HISTORY {
             transfer.temporaries.remove(0);
@@ -91,6 +93,7 @@ impl Ledger {
             server: pick.server,
             avoid: transfer.history.iter().rev().take(2).filter_map(|cause| cause.endpoint.clone()).collect(),
             temporaries,
+            stale,
         };
         self.tell(&key, &lfn, &site, Some((attempt, 0)), now, &mut step);
         let step = self.finish(step, now);
@@ -154,6 +157,9 @@ impl Ledger {
         let seen = file.seen;
         let ready = self.transfer(run, &id.lfn, &id.site).and_then(|transfer| transfer.ready);
         self.advance(run, &id.lfn, &id.site, Move::Verified(done), step);
+        if let Some(transfer) = self.transfer_mut(run, &id.lfn, &id.site) {
+            transfer.stale.clear();
+        }
         self.attempts.remove(&id.at());
         let event = FileAvailable {
             lfn: id.lfn.clone(),

@@ -19,6 +19,9 @@ pub struct RunAnswer {
     pub files: Vec<FileDoc>,
 }
 
+/// A report that is younger may be under way.
+const REPORTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Where a piece of news comes from: decides what it can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Channel {
@@ -66,7 +69,28 @@ impl Ledger {
             }
             step.touched_runs.insert(key.clone());
         }
+        let unreported = self.unreported(key, answer, now);
+        step.effects.extend(unreported);
         self.finish(step, now)
+    }
+
+    /// Reports that the logbook's own answer shows to be missing: a mover that was killed may not have made them.
+    fn unreported(&self, key: &RunKey, answer: &RunAnswer, now: Millis) -> Vec<Effect> {
+        let closed = self.runs.get(key).is_some_and(|run| run.row.closed.is_some());
+        if !closed {
+            return Vec::new();
+        }
+        let lacks = |at: &lightrail_topics::FileAtSite| {
+            let told = answer.files.iter().find(|doc| doc.lfn == at.lfn);
+            let landed =
+                self.transfer(key, &at.lfn, &at.site).is_some_and(|transfer| match &transfer.state {
+                    State::Done(done) => now.since(done.at) > REPORTED_WITHIN,
+                    _ => false,
+                });
+            landed && told.is_some_and(|doc| !doc.locations.contains(&at.site))
+        };
+        let reports = self.reports(key).into_iter();
+        reports.filter(|effect| matches!(effect, Effect::Report(at) if lacks(at))).collect()
     }
 
     /// Takes a file that was found in a folder without logbook; whether its writer is done with it, and whether it was
@@ -257,9 +281,8 @@ impl Ledger {
             file.sites.iter().map(|transfer| (transfer.site.clone(), transfer.generation)).collect();
         for (site, generation) in old {
             self.call_back(key, lfn, &site, step);
-            let fresh = Transfer::new(site.clone(), generation.next());
             if let Some(transfer) = self.transfer_mut(key, lfn, &site) {
-                *transfer = fresh;
+                *transfer = transfer.renewed(generation.next());
             }
             self.note_change(key, &site, &format!("{}: {because}", lfn.file_name()));
             self.tell(key, lfn, &site, None, now, step);

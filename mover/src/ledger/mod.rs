@@ -328,6 +328,7 @@ fn shrink(file: &mut FileRow) {
     for transfer in &mut file.sites {
         transfer.history = Vec::new();
         transfer.temporaries = Vec::new();
+        transfer.stale = Vec::new();
         transfer.ready = None;
     }
 }

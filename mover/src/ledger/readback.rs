@@ -253,7 +253,7 @@ impl Ledger {
         if self.generation(key, lfn, site).is_some_and(|known| known < said) {
             self.call_back(key, lfn, site, step);
             if let Some(transfer) = self.transfer_mut(key, lfn, site) {
-                *transfer = Transfer::new(site.clone(), said);
+                *transfer = transfer.renewed(said);
             }
             self.reindex(key, lfn, site);
         }

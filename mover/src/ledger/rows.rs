@@ -194,6 +194,9 @@ pub struct Transfer {
     pub history: Vec<Cause>,
     /// Attempts that may have left a temporary file.
     pub temporaries: Vec<AttemptId>,
+    /// Temporary files of earlier generations. A server that hung may still carry out the rename of one, over this
+    /// generation's file: they have to be gone before anything is copied.
+    pub stale: Vec<(Generation, AttemptId)>,
     /// When it became ready.
     pub ready: Option<Millis>,
     /// How many messages outside an attempt `transfers` has of it: part of their ids.
@@ -201,6 +204,14 @@ pub struct Transfer {
 }
 
 impl Transfer {
+    /// A later generation of the same file to the same site.
+    #[must_use]
+    pub fn renewed(&self, generation: Generation) -> Self {
+        let own = self.temporaries.iter().map(|attempt| (self.generation, *attempt));
+        let stale = self.stale.iter().copied().chain(own).collect();
+        Self { stale, ..Self::new(self.site.clone(), generation) }
+    }
+
     /// The first or next generation, waiting for its file to be complete.
     pub fn new(site: SiteName, generation: Generation) -> Self {
         Self {
@@ -210,6 +221,7 @@ impl Transfer {
             tries: 0,
             history: Vec::new(),
             temporaries: Vec::new(),
+            stale: Vec::new(),
             ready: None,
             loose: 0,
         }

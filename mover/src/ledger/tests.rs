@@ -219,8 +219,9 @@ fn a_run_is_moved_when_it_is_closed_and_announced_once() {
 
 #[test]
 fn lost_doubled_or_swapped_messages_announce_the_same_run() {
+    type Message = fn(&mut Story);
     // Each message of the play left out, doubled, or put at the end.
-    let play: [(&str, fn(&mut Story)); 5] = [
+    let play: [(&str, Message); 5] = [
         ("begin 1", |story| story.begin(1)),
         ("big", |story| story.file("Create", BIG, T)),
         ("small", |story| story.file("Create", SMALL, T)),
@@ -359,6 +360,29 @@ fn a_registration_again_of_an_unchanged_file_moves_nothing_and_reports_again() {
     story.take(step);
     assert_eq!(story.carry_all().len(), 1, "a changed source is a new generation");
     assert_eq!(story.files_said().last().unwrap(), &format!("file.available:{}@NERSC#2", lfn(BIG)));
+}
+
+#[test]
+fn a_report_that_a_killed_mover_did_not_make_is_made_when_the_logbook_shows_that_it_is_missing() {
+    let mut story = Story::new();
+    story.begin(1);
+    story.end(1, &[BIG, SMALL]);
+    story.carry_all();
+    story.effects.clear();
+    let file = |name: &str, locations: &str| {
+        let value = format!(r#"{{"path":"{}","locations":{locations}}}"#, lfn(name));
+        let document = serde_json::from_str(&value).unwrap();
+        lightrail_topics::logbook::file_doc(&"mfxl1".parse().unwrap(), &document, false).unwrap()
+    };
+    let there = r#"{"NERSC":{"asof":"2026-01-01T00:02:00Z"}}"#;
+    let answer = RunAnswer { run: None, files: vec![file(BIG, "{}"), file(SMALL, there)] };
+    let step = story.ledger.logbook_answer(&run_key(1), &answer, story.now);
+    story.take(step);
+    assert!(story.effects.is_empty(), "it may be under way");
+    story.now.0 += 100_000;
+    let step = story.ledger.logbook_answer(&run_key(1), &answer, story.now);
+    story.take(step);
+    assert_eq!(story.effects, [Effect::Report(at(BIG))]);
 }
 
 #[test]

@@ -82,6 +82,8 @@ pub fn name(state: &State) -> Option<lightrail_topics::events::TransferState> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
     use lightrail_topics::events::Verified;
 
@@ -115,8 +117,8 @@ mod tests {
         for from in &states {
             for step in &steps {
                 let to = next(from, step.clone()).map_or("-".to_owned(), |to| word(format!("{to:?}")));
-                table +=
-                    &format!("{:<10} {:<12} {to}\n", word(format!("{from:?}")), word(format!("{step:?}")));
+                let (from, step) = (word(format!("{from:?}")), word(format!("{step:?}")));
+                let _ = writeln!(table, "{from:<10} {step:<12} {to}");
             }
         }
         insta::assert_snapshot!(table);

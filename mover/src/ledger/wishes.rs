@@ -4,7 +4,7 @@
 use lightrail_topics::events::{Subject, Wish, WishKey};
 use lightrail_topics::{Generation, Lfn, Millis, RunKey, SiteName, message};
 
-use super::rows::{Row, RunSiteRow, State, Transfer, Write};
+use super::rows::{Row, RunSiteRow, State, Write};
 use super::transfer::Step as Move;
 use super::{Effect, Ledger, Step};
 
@@ -98,7 +98,7 @@ impl Ledger {
                 Some(State::Gone) if again || requeue => {
                     let next = self.generation(&run, &lfn, &site).unwrap_or(Generation::FIRST).next();
                     if let Some(transfer) = self.transfer_mut(&run, &lfn, &site) {
-                        *transfer = Transfer::new(site.clone(), next);
+                        *transfer = transfer.renewed(next);
                     }
                     self.note_change(&run, &site, &format!("{}: asked for again", lfn.file_name()));
                     step.touched_files.insert((run.clone(), lfn.clone()));

@@ -48,6 +48,7 @@ impl Owner {
             avoid: [order.avoid, self.parts.sites.left_alone(self.now())].concat(),
             prefer: order.server,
             earlier_temporaries: order.temporaries,
+            stale: order.stale,
         };
         let (cancel, (reporter, report)) = (CancellationToken::new(), watch::channel(Report::start()));
         let since = self.now();

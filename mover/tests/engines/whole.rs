@@ -45,6 +45,7 @@ fn job(clusters: &Clusters, lfn: &Lfn, n: u32) -> Job {
         avoid: Vec::new(),
         prefer: None,
         earlier_temporaries: (1..n).map(|n| AttemptId { start: 0x5eed, n }).collect(),
+        stale: Vec::new(),
     }
 }
 

@@ -42,7 +42,18 @@ impl Server {
         Self::begin(TPC, Some(key)).await
     }
 
+    /// Now and then an `xrootd` 5.5.3 ends with a SIGSEGV before its first log line: then it is started again.
     async fn begin(lines: &str, key: Option<&Path>) -> Result<Self> {
+        for _ in 0..3 {
+            match Self::begin_once(lines, key).await {
+                Err(error) if error.to_string().contains("SIGSEGV") => eprintln!("started again: {error:#}"),
+                outcome => return outcome,
+            }
+        }
+        Self::begin_once(lines, key).await
+    }
+
+    async fn begin_once(lines: &str, key: Option<&Path>) -> Result<Self> {
         // Not the usual temporary folder, which may lie in memory, where the server cannot keep checksums.
         let folder = tempfile::Builder::new().prefix("xrootd-contract-").tempdir_in("/var/tmp")?;
         let root = folder.path().display();
