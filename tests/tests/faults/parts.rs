@@ -141,8 +141,16 @@ async fn broker(case: &str, torment: Torment) -> anyhow::Result<()> {
     // Few at once, so that there is something left to be moved without the broker.
     setup.settings.set("sites.NERSC", "transfers", 3);
     on_stage(case, setup, async |stage| {
+        // All is known before anything moves: what the mover has not heard of it cannot move without its broker.
+        stage.command_ok(&["pause", "*"]).await?;
         let runs = stage.take(&stage.runs(1, 3, 160 * MIB, 52)?).await?;
-        stage.logbook.settle().await;
+        let all: usize = runs.iter().map(|run| run.files.len()).sum();
+        let heard = stage.witness.until("all files to be ready", SOON, |seen| {
+            let ready = seen.transfers.iter().filter(|said| said.event.state == TransferState::Ready).count();
+            (ready >= all).then_some(())
+        });
+        heard.await?;
+        stage.command_ok(&["resume", "*"]).await?;
         let under_way = stage
             .witness
             .until("copies to be under way", SOON, |seen| (seen.available().count() >= 3).then_some(()));
@@ -153,7 +161,6 @@ async fn broker(case: &str, torment: Torment) -> anyhow::Result<()> {
             stage.kafka()?.stop()?;
         }
         // A running mover goes on copying while its broker is away.
-        let all: usize = runs.iter().map(|run| run.files.len()).sum();
         let enough = (arrived(stage) + 8).min(all);
         lightrail_compose::wait::until("files to arrive without the broker", SOON, async || {
             (arrived(stage) >= enough).then_some(())
