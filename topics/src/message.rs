@@ -230,8 +230,9 @@ fn plain<T: Serialize>(event: &T) -> Vec<u8> {
     serde_json::to_vec(event).expect("events are structs of strings, numbers and lists, which JSON can hold")
 }
 
-/// FNV-1a of 64 bits: what a wish or route says is part of its id, since one key is written many times.
-fn digest(bytes: &[u8]) -> u64 {
+/// FNV-1a of 64 bits: the same on every machine and in every version, which the standard library's hash is not. What a
+/// wish or route says is part of its id by it, since one key is written many times.
+pub fn stable_hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
@@ -319,7 +320,7 @@ pub fn route_override(
 fn keyed<T: Serialize>(kind: Kind, key: String, event: Option<&T>, source: &str, at: Millis) -> Message {
     let payload = event.map(plain);
     let id = match &payload {
-        Some(payload) => format!("{kind}:{key}:{:016x}", digest(payload)),
+        Some(payload) => format!("{kind}:{key}:{:016x}", stable_hash(payload)),
         None => format!("{kind}:{key}:removed:{}", at.0),
     };
     Message::new(kind, key, id, payload, source, at)

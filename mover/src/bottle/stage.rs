@@ -146,7 +146,7 @@ fn register(
     now: Millis,
 ) -> Map<String, Value> {
     let source: SiteName = "SLAC".parse().unwrap();
-    let seed = crate::ledger::said::stable_hash(lfn.as_str().as_bytes()) ^ now.0.unsigned_abs();
+    let seed = lightrail_topics::message::stable_hash(lfn.as_str().as_bytes()) ^ now.0.unsigned_abs();
     let mut rng = fastrand::Rng::with_seed(seed);
     let bytes: Vec<u8> = (0..size).map(|_| rng.u8(..)).collect();
     let earlier: Vec<Lfn> = {

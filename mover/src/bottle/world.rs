@@ -380,5 +380,5 @@ pub(super) fn record(topic: &str, message: &Message, partition: i32, offset: i64
 
 /// The partition of a key.
 pub(super) fn partition_of(key: &str) -> i32 {
-    i32::try_from(crate::ledger::said::stable_hash(key.as_bytes()) % PARTITIONS as u64).unwrap()
+    i32::try_from(lightrail_topics::message::stable_hash(key.as_bytes()) % PARTITIONS as u64).unwrap()
 }

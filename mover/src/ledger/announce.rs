@@ -7,7 +7,6 @@ use lightrail_topics::events::{
 use lightrail_topics::{Lfn, Millis, RunKey, SiteName, message};
 
 use super::rows::{FileRow, RunSiteRow, State, Transfer};
-use super::said::stable_hash;
 use super::{Ledger, Step};
 
 /// How a file of a closed run counts at a site.
@@ -111,7 +110,7 @@ impl Ledger {
                     left_out.into_iter().map(|file| MissingFile { lfn: file.lfn, why: file.why }).collect();
             }
             let names: Vec<&str> = missing.iter().map(|file| file.lfn.as_str()).collect();
-            let what = stable_hash(names.join("\n").as_bytes());
+            let what = message::stable_hash(names.join("\n").as_bytes());
             if row.incomplete == 0 || row.incomplete_said != what {
                 row.incomplete += 1;
                 row.incomplete_said = what;

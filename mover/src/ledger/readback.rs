@@ -82,7 +82,7 @@ impl Ledger {
                 if let Some(row) = self.run_site_mut(key, site) {
                     row.incomplete = row.incomplete.max(incomplete.number);
                     let names: Vec<&str> = incomplete.missing.iter().map(|file| file.lfn.as_str()).collect();
-                    row.incomplete_said = super::said::stable_hash(names.join("\n").as_bytes());
+                    row.incomplete_said = lightrail_topics::message::stable_hash(names.join("\n").as_bytes());
                 }
             }
         }

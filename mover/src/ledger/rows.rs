@@ -1,5 +1,6 @@
 //! What the journal keeps: the ledger's state as rows. Plain data in a shape that a compact binary form can hold
-//! (no tags, no skipped fields) but for `Wish`, `Route`, `RouteOverride` and `Message`, which are kept as JSON. A change of shape is a new format number: the journal is then rebuilt from Kafka.
+//! (no tags, no skipped fields) but for `Wish`, `Route` and `RouteOverride`, which are kept as JSON. A change of shape
+//! is a new format number: the journal is then rebuilt from Kafka.
 
 use lightrail_topics::events::{Cause, ClosedBy, Route, RouteOverride, Verified, Wish, WishKey};
 use lightrail_topics::message::Message;

@@ -1,6 +1,7 @@
 //! Telling generations of a file apart by what its registrations say. Pure.
 
 use lightrail_topics::events::Registration;
+use lightrail_topics::message::stable_hash;
 
 use super::rows::{Said, Told};
 
@@ -40,13 +41,6 @@ impl Told {
             Self::Nothing | Self::Hash(_) => None,
         }
     }
-}
-
-/// FNV-1a, 64 bits: the same on every machine and in every version, which the standard library's is not.
-pub fn stable_hash(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Said {
