@@ -1,6 +1,8 @@
 //! Faults of files: full disks, sources that are not what was announced, sums that are wrong or late, missing permission.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lightrail_compose::loopfs::LoopFs;
@@ -147,7 +149,7 @@ async fn an_empty_source_is_a_file_like_others() -> anyhow::Result<()> {
 
 fn append(path: &std::path::Path) -> anyhow::Result<()> {
     use std::io::Write as _;
-    Ok(std::fs::File::options().append(true).open(path)?.write_all(&random(MIB / 4))?)
+    Ok(std::fs::File::options().append(true).open(path)?.write_all(&random(1000))?)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,19 +160,30 @@ async fn a_source_that_changes_while_it_is_read_arrives_as_it_is_in_the_end() ->
         stage.announce()?;
         let names = [("mfxlv9518-r0001-s000-c000.xtc2", 20 * MIB), ("mfxlv9518-r0001-s001-c000.xtc2", MIB)];
         let open = stage.daq().open_found(&stage.made_up(1, &names)?).await?;
+        let changing = open.files[0].clone();
+        // It changes from before the first attempt until one has failed by it, so that no attempt falls between two changes.
+        let ended = Arc::new(AtomicBool::new(false));
+        let writer = std::thread::spawn({
+            let (path, ended) = (changing.path.clone(), ended.clone());
+            move || {
+                while !ended.load(Ordering::Relaxed) {
+                    append(&path)?;
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                anyhow::Ok(())
+            }
+        });
         let mut run = stage.daq().close(open)?;
-        let changing = run.files[0].clone();
-        let started = stage.witness.until("the copy to begin", SOON, |seen| {
+        let failed = stage.witness.until("an attempt to fail by the change", SOON, |seen| {
             seen.transfers
                 .iter()
-                .any(|said| said.event.attempt.is_some() && said.event.lfn == changing.lfn)
+                .any(|said| said.event.cause.is_some() && said.event.lfn == changing.lfn)
                 .then_some(())
         });
-        started.await?;
-        for _ in 0..20 {
-            append(&changing.path)?;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let failed = failed.await;
+        ended.store(true, Ordering::Relaxed);
+        writer.join().map_err(|_| anyhow::anyhow!("the writing thread panicked"))??;
+        failed?;
         // XRootD believes a stored sum while the file's time in whole seconds is the same.
         let later = std::time::SystemTime::now() + Duration::from_secs(2);
         std::fs::File::options().append(true).open(&changing.path)?.set_modified(later)?;
