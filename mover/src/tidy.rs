@@ -8,7 +8,7 @@ fn sources() -> Vec<(String, String)> {
     let root =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a crate lies in the workspace").to_owned();
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["topics", "bindings", "mover", "compose", "tests", "bench"]
+    let mut folders: Vec<PathBuf> = ["topics", "bindings", "mover", "analysis", "compose", "tests", "bench"]
         .iter()
         .map(|name| root.join(name))
         .collect();

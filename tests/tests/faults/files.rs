@@ -163,12 +163,12 @@ async fn a_source_that_changes_while_it_is_read_arrives_as_it_is_in_the_end() ->
         let changing = open.files[0].clone();
         // It changes from before the first attempt until one has failed by it, so that no attempt falls between two changes.
         let ended = Arc::new(AtomicBool::new(false));
-        let writer = std::thread::spawn({
+        let writer = tokio::spawn({
             let (path, ended) = (changing.path.clone(), ended.clone());
-            move || {
+            async move {
                 while !ended.load(Ordering::Relaxed) {
                     append(&path)?;
-                    std::thread::sleep(Duration::from_millis(2));
+                    tokio::time::sleep(Duration::from_millis(2)).await;
                 }
                 anyhow::Ok(())
             }
@@ -182,7 +182,7 @@ async fn a_source_that_changes_while_it_is_read_arrives_as_it_is_in_the_end() ->
         });
         let failed = failed.await;
         ended.store(true, Ordering::Relaxed);
-        writer.join().map_err(|_| anyhow::anyhow!("the writing thread panicked"))??;
+        writer.await??;
         failed?;
         // XRootD believes a stored sum while the file's time in whole seconds is the same.
         let later = std::time::SystemTime::now() + Duration::from_secs(2);

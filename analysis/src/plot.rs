@@ -1,0 +1,1 @@
+//! Pictures of images, powders and hit rates as PNG and SVG.

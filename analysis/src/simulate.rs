@@ -1,0 +1,1 @@
+//! A beam time with known truth: diffraction, detector and DAQ files.

@@ -1,0 +1,1 @@
+//! The worker: takes images from Kafka in small batches and commits one result per image and trial with its offsets.
