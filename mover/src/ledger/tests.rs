@@ -343,6 +343,26 @@ fn a_cancelled_file_is_left_out_by_name() {
 }
 
 #[test]
+fn a_late_file_that_was_cancelled_and_is_wanted_again_is_a_second_correction() {
+    let mut story = Story::new();
+    story.begin(1);
+    story.end(1, &[]);
+    story.file("Create", BIG, T);
+    let key = WishKey { subject: Subject::Run(run_key(1)), site: None };
+    let cancelled = Wish { cancelled: Some(true), who: "ann".to_owned(), ..Wish::default() };
+    let step = story.ledger.wished(&key, &cancelled, story.now);
+    story.take(step);
+    assert_eq!(story.runs_said()[1..], ["run.corrected:mfxl1/1@NERSC#1"], "it is named as left out");
+    let wanted = Wish { requeued: 1, who: "ann".to_owned(), ..Wish::default() };
+    let step = story.ledger.wished(&key, &wanted, story.now);
+    story.take(step);
+    let row = &story.ledger.runs().next().unwrap().1.sites[0];
+    assert!(row.changed.is_some(), "what was said is no longer true");
+    story.carry_all();
+    assert_eq!(story.runs_said()[2..], ["run.corrected:mfxl1/1@NERSC#2"], "and then as available");
+}
+
+#[test]
 fn a_registration_again_of_an_unchanged_file_moves_nothing_and_reports_again() {
     let mut story = Story::new();
     story.begin(1);

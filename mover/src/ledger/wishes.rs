@@ -92,8 +92,7 @@ impl Ledger {
                     if let Some(transfer) = self.transfer_mut(&run, &lfn, &site) {
                         transfer.tries = 0;
                     }
-                    self.advance(&run, &lfn, &site, Move::Requeue, step);
-                    self.tell(&run, &lfn, &site, None, now, step);
+                    self.put_back(&run, &lfn, &site, now, step);
                 }
                 Some(State::Gone) if again || requeue => {
                     let next = self.generation(&run, &lfn, &site).unwrap_or(Generation::FIRST).next();
@@ -105,13 +104,19 @@ impl Ledger {
                     self.tell(&run, &lfn, &site, None, now, step);
                 }
                 Some(State::Cancelled) if !meaning.cancelled && before.cancelled == Some(true) => {
-                    self.advance(&run, &lfn, &site, Move::Requeue, step);
-                    self.tell(&run, &lfn, &site, None, now, step);
+                    self.put_back(&run, &lfn, &site, now, step);
                 }
                 _ => {}
             }
             self.wake_file(&run, &lfn, now, step);
         }
+    }
+
+    /// A transfer that had ended without its file begins again. A manifest that was said without the file is no longer true.
+    fn put_back(&mut self, key: &RunKey, lfn: &Lfn, site: &SiteName, now: Millis, step: &mut Step) {
+        self.advance(key, lfn, site, Move::Requeue, step);
+        self.note_change(key, site, &format!("{}: asked for again", lfn.file_name()));
+        self.tell(key, lfn, site, None, now, step);
     }
 
     /// A request: the run or file goes to the site whatever the routes say.
