@@ -1,2 +1,63 @@
 //! Layouts of data files. Parsers take bytes: they never panic, never allocate by an unchecked length, never loop for ever,
 //! and never open a file themselves.
+
+pub(crate) mod bytes;
+#[cfg(test)]
+pub(crate) mod damaged;
+#[doc(hidden)]
+pub mod fuzz;
+pub mod xtc2;
+
+/// Why bytes did not give what was asked of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// The bytes end before the structure does: in a growing file "not yet", in a closed one a cut.
+    #[error("{what} at byte {at} needs {missing} bytes more than there are")]
+    Truncated {
+        /// The structure.
+        what: &'static str,
+        /// Where it begins.
+        at: u64,
+        /// How many bytes more it needs at least.
+        missing: u64,
+    },
+    /// The bytes cannot be what they should be.
+    #[error("damaged {what} at byte {at}: {why}")]
+    Corrupt {
+        /// The structure.
+        what: &'static str,
+        /// Where it begins.
+        at: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Well-formed, but what was asked for is not there.
+    #[error("there is no {what}")]
+    Absent {
+        /// What was asked for.
+        what: String,
+    },
+    /// Well-formed, but of a kind that is not read here.
+    #[error("{what} cannot be read")]
+    Unsupported {
+        /// What it is.
+        what: String,
+    },
+}
+
+impl FormatError {
+    /// A [`FormatError::Corrupt`].
+    pub(crate) fn corrupt(what: &'static str, at: u64, why: impl Into<String>) -> Self {
+        Self::Corrupt { what, at, why: why.into() }
+    }
+
+    /// A [`FormatError::Absent`].
+    pub(crate) fn absent(what: impl Into<String>) -> Self {
+        Self::Absent { what: what.into() }
+    }
+
+    /// Whether more bytes of a growing file may mend it.
+    pub fn is_truncated(&self) -> bool {
+        matches!(self, Self::Truncated { .. })
+    }
+}

@@ -1,0 +1,40 @@
+//! Damaged copies of good bytes, for tests: bits turned, ends cut off, lengths replaced by wild ones, parts moved.
+
+/// Calls `body` with `rounds` damaged copies of `good`, the same for the same seed.
+pub(crate) fn each(good: &[u8], seed: u64, rounds: usize, mut body: impl FnMut(&[u8])) {
+    const WILD: [u32; 10] =
+        [0, 1, 11, 12, 13, 0x7fff_ffff, 0x8000_0000, 0xffff_fff4, 0xffff_ffff, 0x0100_0000];
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut copy = Vec::new();
+    for _ in 0..rounds {
+        copy.clear();
+        copy.extend_from_slice(good);
+        for _ in 0..random.usize(1..4) {
+            if copy.len() < 8 {
+                break;
+            }
+            // Half of the damage at the begin: there are the lengths that everything hangs on.
+            let reach = if random.bool() { copy.len().min(4096) } else { copy.len() };
+            let at = random.usize(0..reach - 4);
+            match random.u8(0..5) {
+                0 => copy[at] ^= 1 << random.u8(0..8),
+                1 => copy.truncate(at),
+                2 => {
+                    let wild = WILD[random.usize(0..WILD.len())];
+                    copy[at..at + 4].copy_from_slice(&wild.to_le_bytes());
+                }
+                3 => {
+                    let near = u32::from_le_bytes([copy[at], copy[at + 1], copy[at + 2], copy[at + 3]]);
+                    let near = near.wrapping_add(random.u32(0..64)).wrapping_sub(32);
+                    copy[at..at + 4].copy_from_slice(&near.to_le_bytes());
+                }
+                _ => {
+                    let (from, length) = (random.usize(0..copy.len()), random.usize(0..256));
+                    let part = copy[from..copy.len().min(from + length)].to_vec();
+                    copy.splice(at..at, part);
+                }
+            }
+        }
+        body(&copy);
+    }
+}

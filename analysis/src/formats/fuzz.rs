@@ -1,0 +1,52 @@
+//! What fuzzing does with bytes, for `./test` (on stable, from a corpus and damaged copies of it) and for cargo-fuzz
+//! (`analysis/fuzz`): reads all that can be read in them. Fine bytes and bad ones may come; a panic, an allocation larger
+//! than the bytes allow, or no end is a fault.
+
+use super::xtc2::{self, Configuration, Service, smd::SmdReader};
+use crate::frame::Shot;
+
+/// As an XTC2 stream.
+pub fn xtc2(bytes: &[u8]) {
+    let mut configuration = Configuration::default();
+    for datagram in xtc2::datagrams(bytes, 0) {
+        let Ok(datagram) = datagram else { return };
+        if datagram.header.service == Service::Configure {
+            configuration = Configuration::of(&datagram).unwrap_or_default();
+        } else {
+            // A damaged transition is reported; reading goes on.
+            let _ = configuration.update(&datagram);
+        }
+        for part in xtc2::values(&datagram, &configuration).flatten() {
+            for value in part.iter().flatten() {
+                let elements: u128 = value.shape().iter().map(|axis| u128::from(*axis)).product();
+                assert_eq!(elements * value.field.kind.size() as u128, value.bytes.len() as u128);
+                assert!(value.bytes.len() <= datagram.bytes.len(), "a value lies in its datagram");
+                let _ = (value.unsigned(), value.signed(), value.float(), value.text());
+            }
+        }
+        let detectors: Vec<&str> = configuration.names().map(|names| names.detector.as_str()).collect();
+        for detector in detectors {
+            if let Ok(segments) = xtc2::image::segments(&datagram, &configuration, detector) {
+                let expected = segments.len();
+                if let Ok(frame) = xtc2::image::assemble(segments, expected) {
+                    assert_eq!(frame.shape.len(), frame.pixels.len());
+                    assert!(frame.pixels.len() <= datagram.bytes.len(), "no more pixels than bytes");
+                }
+            }
+        }
+        let _ = xtc2::image::shot(&datagram, &configuration, &mut Shot::default());
+        let _ = xtc2::smd::chunk(&datagram, &configuration);
+    }
+}
+
+/// As the small file of an XTC2 stream that grows: in two pieces.
+pub fn smd(bytes: &[u8]) {
+    let (mut whole, mut pieces) = (SmdReader::new(), SmdReader::new());
+    let (mut at_once, mut piecewise) = (Vec::new(), Vec::new());
+    let outcome = whole.read(bytes, &mut at_once);
+    assert!(at_once.len() <= bytes.len() / xtc2::HEADER, "no more entries than datagrams");
+    let first = pieces.read(&bytes[..bytes.len() / 2], &mut piecewise);
+    let rest = bytes.get(usize::try_from(pieces.position()).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let second = first.and_then(|()| pieces.read(rest, &mut piecewise));
+    assert_eq!((outcome, at_once, whole.position()), (second, piecewise, pieces.position()));
+}
