@@ -110,6 +110,13 @@ impl Url {
         &self.path
     }
 
+    /// The same place and parameters with another path. It is checked when the URL is used.
+    #[must_use]
+    pub fn with_path(mut self, path: &str) -> Self {
+        self.path = one_slash(path);
+        self
+    }
+
     /// The value of a parameter behind the `?`.
     pub fn param(&self, key: &str) -> Option<&str> {
         self.params.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
@@ -240,6 +247,12 @@ mod tests {
         let url = Url::new(&endpoint("h:1"), "/a").with_param("k", 1).with_param("l", 2).with_param("k", 3);
         assert_eq!(url.to_string(), "root://h:1//a?l=2&k=3");
         assert_eq!(url.param("k"), Some("3"));
+    }
+
+    #[test]
+    fn another_path_at_the_same_place() {
+        let url: Url = "roots://h:7//a/b?k=1".parse().unwrap();
+        assert_eq!(url.with_path("a/c").to_string(), "roots://h:7//a/c?k=1");
     }
 
     #[test]
