@@ -2,6 +2,7 @@
 //! and never open a file themselves.
 
 pub(crate) mod bytes;
+pub mod cbf;
 #[cfg(test)]
 pub(crate) mod damaged;
 #[doc(hidden)]
