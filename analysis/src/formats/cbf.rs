@@ -66,16 +66,17 @@ pub enum CbfError {
     },
 }
 
-impl From<CbfError> for FormatError {
-    fn from(error: CbfError) -> Self {
-        match error {
-            CbfError::Truncated { size, there, .. } => {
-                Self::Truncated { what: "CBF binary section", at: 0, missing: size - there }
+impl CbfError {
+    /// The same in the terms of all formats.
+    pub fn general(&self) -> FormatError {
+        match self {
+            Self::Truncated { size, there, .. } => {
+                FormatError::Truncated { what: "CBF binary section", at: 0, missing: size - there }
             }
-            CbfError::NoImage => Self::absent("binary section in the CBF file"),
-            CbfError::Unsupported { .. } => Self::Unsupported { what: error.to_string() },
-            CbfError::Header { .. } | CbfError::Damaged { .. } => {
-                Self::corrupt("CBF file", 0, error.to_string())
+            Self::NoImage => FormatError::absent("binary section in the CBF file"),
+            Self::Unsupported { .. } => FormatError::Unsupported { what: self.to_string() },
+            Self::Header { .. } | Self::Damaged { .. } => {
+                FormatError::corrupt("CBF file", 0, self.to_string())
             }
         }
     }
