@@ -1,6 +1,6 @@
 //! The Kafka client, the only importer of rdkafka: readers with positions of their own, a group reader for intake, a
-//! transactional publisher on a thread of its own, admin. Errors come by meaning; librdkafka's logs go to tracing, its
-//! statistics to metrics. Never here: what a message means.
+//! taker of work, a transactional publisher on a thread of its own, admin. Errors come by meaning; librdkafka's logs go to
+//! tracing, its statistics to metrics. Never here: what a message means.
 
 mod admin;
 mod connection;
@@ -12,6 +12,7 @@ mod probe;
 mod publisher;
 mod reader;
 mod specs;
+mod taker;
 
 pub use admin::{Admin, Member};
 pub use connection::Connection;
@@ -22,3 +23,4 @@ pub use plain::{Acks, PlainProducer};
 pub use publisher::{Placed, Position, Publisher, Timeouts};
 pub use reader::{Isolation, Offset, Reader, read_to_end};
 pub use specs::{Difference, TopicReport};
+pub use taker::{Begin, Given, Release, Taken, Taker, TakerEvent, TakerSettings};

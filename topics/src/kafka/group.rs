@@ -83,8 +83,9 @@ impl Rebalances for Assignments {
 
 type GroupConsumer = BaseConsumer<Context<Assignments>>;
 
-/// What a transaction needs to know of a group to commit its offsets.
-pub struct GroupMetadata(pub(super) ConsumerGroupMetadata);
+/// What a transaction needs to know of a group to commit its offsets: who the member is, and in which generation.
+#[derive(Clone)]
+pub struct GroupMetadata(pub(super) Arc<ConsumerGroupMetadata>);
 
 impl std::fmt::Debug for GroupMetadata {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -189,7 +190,7 @@ impl GroupReader {
 
     /// What a transaction needs to commit offsets of this group.
     pub fn metadata(&self) -> Option<GroupMetadata> {
-        self.consumer.upgrade()?.group_metadata().map(GroupMetadata)
+        self.consumer.upgrade()?.group_metadata().map(|group| GroupMetadata(Arc::new(group)))
     }
 
     /// Commits what is stored and stops, or gives up waiting for that after 5 s, for the journal's positions count. A

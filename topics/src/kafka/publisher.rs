@@ -51,6 +51,8 @@ pub struct Position {
     pub partition: i32,
     /// The offset of the next record.
     pub next: i64,
+    /// A note that is kept with it, found again by whoever is given the partition next.
+    pub note: String,
 }
 
 enum Command {

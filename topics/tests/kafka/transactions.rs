@@ -134,7 +134,8 @@ async fn read_process_write_commits_results_and_positions_together() -> Result<(
     let mut intake = Intake::join(&here, 64, |_, _| None)?;
     while intake.record().await?.offset < 4 {}
     let publisher = publisher(&here, "worker").await?;
-    let position = |next| vec![Position { topic: "runs".to_owned(), partition: 0, next }];
+    let position =
+        |next| vec![Position { topic: "runs".to_owned(), partition: 0, next, note: String::new() }];
     let group = || intake.reader.metadata().context("the reader has ended");
     publisher.publish_with_positions(vec![file(1)], position(5), group()?).await?;
     let committed = admin.committed("movers", &["runs".to_owned()]).await?;

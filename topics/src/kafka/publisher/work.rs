@@ -294,8 +294,11 @@ impl Work {
         let Some((positions, group)) = &batch.positions else { return Ok(()) };
         let mut list = TopicPartitionList::with_capacity(positions.len());
         for position in positions {
-            list.add_partition_offset(&position.topic, position.partition, Offset::Offset(position.next))
+            let mut element = list.add_partition(&position.topic, position.partition);
+            element
+                .set_offset(Offset::Offset(position.next))
                 .map_err(|error| PublishError::Retriable(KafkaError::of("positions", &error)))?;
+            element.set_metadata(&position.note);
         }
         loop {
             let Err(error) = self.producer.send_offsets_to_transaction(&list, &group.0, SLICE) else {

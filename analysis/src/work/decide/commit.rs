@@ -1,0 +1,113 @@
+//! When and what is committed, and when partitions are let go.
+
+use super::super::line::{As, Line};
+use super::super::note::Note;
+use super::{Action, Commit, Decider, Lane, Now, Publishing};
+
+impl Decider {
+    /// Commits what is ready, one lane at a time.
+    pub(super) fn commit(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if self.publishing.is_some() || now < self.publish_after || self.left {
+            return;
+        }
+        let idle = self.is_idle();
+        let other = if self.last_lane == Lane::Live { Lane::Reprocess } else { Lane::Live };
+        for lane in [other, self.last_lane] {
+            let parts = self.parts(lane, idle);
+            if parts.is_empty() {
+                continue;
+            }
+            let lines = &self.lanes[lane as usize].lines;
+            let images = parts.iter().flat_map(|(partition, count, ..)| {
+                lines.get(partition).into_iter().flat_map(|line| line.held().take(*count))
+            });
+            let tickets = images.map(|held| held.ticket).collect();
+            let positions =
+                parts.iter().map(|(partition, _, next, note)| (*partition, *next, *note)).collect();
+            self.last_lane = lane;
+            self.publishing = Some(Publishing { lane, parts });
+            actions.push(Action::Commit(Commit { lane, tickets, positions }));
+            return;
+        }
+    }
+
+    /// What a commit of the lane would hold.
+    fn parts(&mut self, lane: Lane, idle: bool) -> Vec<(i32, usize, i64, Note)> {
+        // Only the one that is begun next is named, not each partition's.
+        let suspect = self.suspect().filter(|(of, ..)| idle && *of == lane);
+        let chosen = suspect.map(|(_, partition, _)| partition);
+        let state = &mut self.lanes[lane as usize];
+        let leaving = state.leaving.is_some();
+        if leaving && state.lines.values().any(Line::busy) {
+            return Vec::new();
+        }
+        let as_one = |partition| match leaving {
+            true => As::Leaving,
+            false if chosen == Some(partition) => As::Alone,
+            false => As::Busy,
+        };
+        if let Some((.., held)) = suspect {
+            // From now on nothing else is begun.
+            self.alone = Some(held.ticket);
+        }
+        let mut room = self.settings.results;
+        let mut parts = Vec::new();
+        for (partition, line) in &mut state.lines {
+            let count = line.done().min(room);
+            room -= count;
+            let wanted = if leaving {
+                line.unclean()
+            } else {
+                let waiting = line.first_waiting().filter(|held| !line.covered(held.offset));
+                line.is_fresh()
+                    || waiting
+                        .is_some_and(|held| line.begun_before(held.offset) == 0 || chosen == Some(*partition))
+            };
+            if count > 0 || wanted {
+                let (next, note) = line.position(count, as_one(*partition));
+                parts.push((*partition, count, next, note));
+            }
+        }
+        parts
+    }
+
+    pub(super) fn committed(&mut self) {
+        let Some(publishing) = self.publishing.take() else { return };
+        let lines = &mut self.lanes[publishing.lane as usize].lines;
+        for (partition, count, next, note) in publishing.parts {
+            let Some(line) = lines.get_mut(&partition) else { continue };
+            for held in line.held().take(count) {
+                self.places.remove(&held.ticket);
+            }
+            line.committed(count, next, note);
+        }
+    }
+
+    /// Lets go what is done with.
+    pub(super) fn let_go(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if self.publishing.is_some() {
+            return;
+        }
+        for lane in Lane::ALL {
+            let state = &self.lanes[lane as usize];
+            let Some(since) = state.leaving else { continue };
+            let late = now >= since + self.settings.hand_over;
+            let busy = state.lines.values().any(Line::busy);
+            let unclean = state.lines.values().any(|line| line.unclean() || line.done() > 0);
+            if !state.lines.is_empty() && (busy || (unclean && !late)) {
+                continue;
+            }
+            self.forget(lane, actions);
+            let state = &mut self.lanes[lane as usize];
+            if std::mem::take(&mut state.asked) {
+                actions.push(Action::Release(lane));
+            }
+        }
+        if let Some(why) = self.leave.filter(|_| !self.left) {
+            if self.lanes.iter().all(|lane| lane.lines.is_empty()) {
+                self.left = true;
+                actions.push(Action::Left(why));
+            }
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! A group member that takes work: it begins where the group has committed, tells who it is in the group at each
+//! assignment, and lets partitions go only when its user has let them go or a limit has passed. Positions are committed by
+//! a [`super::Publisher`] together with what came of them, never here; nor is a lost position guessed.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset as RdOffset, TopicPartitionList};
+use tokio::sync::{mpsc, oneshot};
+
+use super::connection::Connection;
+use super::context::{Context, Rebalances};
+use super::error::KafkaError;
+use super::group::GroupMetadata;
+use super::reader::{fault_or, record, spawn};
+use crate::record::Record;
+
+/// How work is taken.
+#[derive(Clone, Debug)]
+pub struct TakerSettings {
+    /// The group's name.
+    pub group: String,
+    /// A static member's name: a restart takes over at once what a killed predecessor held.
+    pub instance: String,
+    /// After so long without a heartbeat the member is taken for dead.
+    pub session_timeout: Duration,
+    /// The one topic that is read.
+    pub topic: String,
+    /// Records that may wait to be asked for; above that nothing more is fetched.
+    pub capacity: usize,
+    /// How long partitions that are taken away are kept for the user to finish.
+    pub hand_over: Duration,
+}
+
+/// What happens to a taker, in order.
+#[derive(Debug)]
+pub enum TakerEvent {
+    /// Partitions were given; those of before are gone.
+    Given(Given),
+    /// A record of a partition that was given.
+    Record(Record),
+    /// Partitions were taken away. The group waits until this is dropped, or for the limit of the settings.
+    Taken(Release),
+    /// Something failed. The taker goes on by itself where the error is retriable; otherwise it has ended.
+    Fault(KafkaError),
+    /// Another process has joined under this member's name. The taker has ended.
+    Fenced(String),
+}
+
+/// An assignment.
+#[derive(Debug)]
+pub struct Given {
+    /// The partitions, with where each begins.
+    pub partitions: Vec<Begin>,
+    /// Who we are in the group as long as this assignment holds: what is committed with it after another assignment is
+    /// refused by the broker.
+    pub group: GroupMetadata,
+}
+
+/// Where a partition begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// The partition.
+    pub partition: i32,
+    /// What the group has committed: the position and its note. `None`: nothing, or a position that the partition does not
+    /// hold (its offsets were forgotten, its messages deleted, the topic made anew); reading begins at its first offset.
+    pub committed: Option<(i64, String)>,
+    /// Its first offset.
+    pub first: i64,
+    /// The offset after its last, as far as it is committed.
+    pub end: i64,
+}
+
+/// Holds a rebalance until it is dropped.
+#[derive(Debug)]
+pub struct Release {
+    _held: std_mpsc::SyncSender<()>,
+}
+
+/// The events of a [`Taker`].
+#[derive(Debug)]
+pub struct Taken {
+    events: mpsc::UnboundedReceiver<TakerEvent>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Taken {
+    /// The next event; `None` when the taker has ended. Can be cancelled without loss.
+    pub async fn next(&mut self) -> Option<TakerEvent> {
+        let event = self.events.recv().await;
+        if let Some(TakerEvent::Record(_)) = event {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        event
+    }
+}
+
+struct Assignments {
+    topic: String,
+    hand_over: Duration,
+    events: mpsc::UnboundedSender<TakerEvent>,
+    stop: Arc<AtomicBool>,
+    /// Set at each assignment: new partitions are not paused, whatever the old ones were.
+    fresh: AtomicBool,
+    failed: Mutex<Option<KafkaError>>,
+}
+
+/// How long a group's positions are waited for: a killed predecessor's transaction may have to time out first.
+const POSITIONS_WITHIN: Duration = Duration::from_secs(25);
+const SLICE: Duration = Duration::from_secs(1);
+
+impl Assignments {
+    fn give(
+        &self,
+        consumer: &BaseConsumer<Context<Self>>,
+        list: &mut TopicPartitionList,
+    ) -> Result<Given, KafkaError> {
+        let committed = committed(consumer, list)?;
+        let mut partitions = Vec::with_capacity(committed.len());
+        for (partition, committed) in committed {
+            let of = |error: &RdError| KafkaError::of("the ends of a partition", error);
+            let ends = until(|| consumer.fetch_watermarks(&self.topic, partition, SLICE).map_err(|e| of(&e)));
+            let (first, end) = ends?;
+            let committed = committed.filter(|(next, _)| (first..=end).contains(next));
+            let offset = RdOffset::Offset(committed.as_ref().map_or(first, |(next, _)| *next));
+            list.set_partition_offset(&self.topic, partition, offset)
+                .map_err(|error| KafkaError::of("position", &error))?;
+            partitions.push(Begin { partition, committed, first, end });
+        }
+        let group = consumer.group_metadata().map(|group| GroupMetadata(Arc::new(group)));
+        let group = group.ok_or_else(|| KafkaError::Fatal("the consumer is in no group".to_owned()))?;
+        consumer.assign(list).map_err(|error| KafkaError::of("assignment", &error))?;
+        Ok(Given { partitions, group })
+    }
+}
+
+/// A partition, its position and the note beside it.
+type Committed = (i32, Option<(i64, String)>);
+
+/// What the group has committed for the partitions, once no transaction can still change it.
+fn committed(
+    consumer: &BaseConsumer<Context<Assignments>>,
+    list: &TopicPartitionList,
+) -> Result<Vec<Committed>, KafkaError> {
+    until(|| {
+        let found = consumer
+            .committed_offsets(list.clone(), SLICE)
+            .map_err(|error| KafkaError::of("the group's positions", &error))?;
+        let mut committed = Vec::with_capacity(found.count());
+        for element in found.elements() {
+            element.error().map_err(|error| KafkaError::of("the group's positions", &error))?;
+            let position = match element.offset() {
+                RdOffset::Offset(next) => Some((next, element.metadata().to_owned())),
+                _ => None,
+            };
+            committed.push((element.partition(), position));
+        }
+        Ok(committed)
+    })
+}
+
+/// Asks again until there is an answer or the limit has passed.
+fn until<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let deadline = Instant::now() + POSITIONS_WITHIN;
+    loop {
+        match ask() {
+            Err(error) if error.is_retriable() && Instant::now() < deadline => {
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+impl Rebalances for Assignments {
+    fn rebalance(&self, consumer: &BaseConsumer<Context<Self>>, given: bool, list: &mut TopicPartitionList) {
+        if given {
+            self.fresh.store(true, Ordering::Relaxed);
+            match self.give(consumer, list) {
+                // Who asked may be gone; then the loop ends by itself.
+                Ok(given) => drop(self.events.send(TakerEvent::Given(given))),
+                Err(error) => *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
+            }
+            return;
+        }
+        let (held, released) = std_mpsc::sync_channel(0);
+        let told = self.events.send(TakerEvent::Taken(Release { _held: held })).is_ok();
+        if told && !self.stop.load(Ordering::Relaxed) && !consumer.assignment_lost() {
+            // Ends by the other side's drop, or is given up.
+            let _ = released.recv_timeout(self.hand_over);
+        }
+        if let Err(error) = consumer.unassign() {
+            tracing::warn!(%error, "partitions could not be let go");
+        }
+    }
+}
+
+/// The handle of a taker. Dropping it ends the taker.
+#[derive(Debug)]
+pub struct Taker {
+    stop: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Taker {
+    /// Joins the group.
+    ///
+    /// # Errors
+    /// When the settings are wrong. That no broker answers comes as a fault.
+    pub fn join(connection: &Connection, settings: &TakerSettings) -> Result<(Self, Taken), KafkaError> {
+        let mut config = connection.config()?;
+        let session = settings.session_timeout.as_millis();
+        config
+            .set("group.id", &settings.group)
+            .set("group.instance.id", &settings.instance)
+            .set("group.protocol", "classic")
+            .set("session.timeout.ms", session.to_string())
+            .set("heartbeat.interval.ms", (session / 4).clamp(100, 3000).to_string())
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("fetch.wait.max.ms", "100")
+            .set("statistics.interval.ms", "5000");
+        let (sender, events) = mpsc::unbounded_channel();
+        let (stop, paused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let assignments = Assignments {
+            topic: settings.topic.clone(),
+            hand_over: settings.hand_over,
+            events: sender.clone(),
+            stop: stop.clone(),
+            fresh: AtomicBool::new(false),
+            failed: Mutex::new(None),
+        };
+        let context = Context::with_group(&connection.client_id, assignments);
+        let consumer: BaseConsumer<Context<Assignments>> =
+            config.create_with_context(context).map_err(|error| KafkaError::settings(&error))?;
+        consumer.subscribe(&[&settings.topic]).map_err(|error| KafkaError::of("subscription", &error))?;
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (end, ended) = oneshot::channel();
+        let mut poll_loop = PollLoop {
+            consumer,
+            events: sender,
+            waiting: waiting.clone(),
+            capacity: settings.capacity.max(2),
+            stop: stop.clone(),
+            paused: paused.clone(),
+            pause_applied: false,
+            last_fault: None,
+        };
+        spawn("kafka-taker", move || {
+            poll_loop.run();
+            drop(poll_loop);
+            let _ = end.send(());
+        })?;
+        Ok((Self { stop, paused, ended }, Taken { events, waiting }))
+    }
+
+    /// Takes no more records until [`Self::resume`]; the member stays in its group.
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes records again.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::Relaxed);
+    }
+
+    /// Stops, and waits up to 5 s for that. The static member stays in the group until its session ends.
+    pub async fn leave(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = tokio::time::timeout(Duration::from_secs(5), &mut self.ended).await;
+    }
+}
+
+impl Drop for Taker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+struct PollLoop {
+    consumer: BaseConsumer<Context<Assignments>>,
+    events: mpsc::UnboundedSender<TakerEvent>,
+    /// Records sent and not yet asked for.
+    waiting: Arc<AtomicUsize>,
+    capacity: usize,
+    stop: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
+    pause_applied: bool,
+    /// The last fault that was passed on, so that a broker's absence is told once and not each second.
+    last_fault: Option<(KafkaError, Instant)>,
+}
+
+impl PollLoop {
+    fn run(&mut self) {
+        while !self.stop.load(Ordering::Relaxed) && !self.events.is_closed() {
+            self.apply_pause();
+            let event = match self.consumer.poll(Duration::from_millis(100)) {
+                None => None,
+                Some(Ok(message)) => {
+                    self.last_fault = None;
+                    self.waiting.fetch_add(1, Ordering::Relaxed);
+                    Some(TakerEvent::Record(record(&message)))
+                }
+                Some(Err(error)) => self.fault(&error),
+            };
+            let failed = &self.consumer.context().group.failed;
+            let failed = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // Without positions there is nothing to go on with.
+            let event = match failed {
+                Some(error) => Some(TakerEvent::Fault(KafkaError::Fatal(error.to_string()))),
+                None => event,
+            };
+            let ends = match &event {
+                Some(TakerEvent::Fault(error)) => !error.is_retriable(),
+                Some(TakerEvent::Fenced(_)) => true,
+                _ => false,
+            };
+            if event.is_some_and(|event| self.events.send(event).is_err()) || ends {
+                return;
+            }
+        }
+    }
+
+    /// Pauses at a full channel and resumes at a half empty one: each pause throws fetched records away.
+    fn apply_pause(&mut self) {
+        if self.consumer.context().group.fresh.swap(false, Ordering::Relaxed) {
+            self.pause_applied = false;
+        }
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let full = waiting >= self.capacity || (self.pause_applied && waiting > self.capacity / 2);
+        let wanted = full || self.paused.load(Ordering::Relaxed);
+        if wanted == self.pause_applied {
+            return;
+        }
+        let outcome = self.consumer.assignment().and_then(|assignment| {
+            if wanted { self.consumer.pause(&assignment) } else { self.consumer.resume(&assignment) }
+        });
+        match outcome {
+            Ok(()) => self.pause_applied = wanted,
+            Err(error) => tracing::warn!(%error, wanted, "partitions could not be paused or resumed"),
+        }
+    }
+
+    fn fault(&mut self, error: &RdError) -> Option<TakerEvent> {
+        let code = error.rdkafka_error_code();
+        if let Some((fatal, text)) = self.consumer.client().fatal_error() {
+            return Some(if fatal == Code::FencedInstanceId {
+                TakerEvent::Fenced(text)
+            } else {
+                TakerEvent::Fault(KafkaError::Fatal(text))
+            });
+        }
+        let fault = match code {
+            Some(Code::FencedInstanceId) => return Some(TakerEvent::Fenced(error.to_string())),
+            // Retention has overtaken us: the next assignment finds the position outside, and says so.
+            Some(Code::AutoOffsetReset) => KafkaError::Fatal(format!("a position is gone: {error}")),
+            _ => fault_or(&self.consumer, "group", error),
+        };
+        let same = |last: &KafkaError| std::mem::discriminant(last) == std::mem::discriminant(&fault);
+        let told = self
+            .last_fault
+            .as_ref()
+            .is_some_and(|(last, at)| same(last) && at.elapsed() < Duration::from_secs(30));
+        if told && fault.is_retriable() {
+            return None;
+        }
+        self.last_fault = Some((fault.clone(), Instant::now()));
+        Some(TakerEvent::Fault(fault))
+    }
+}
