@@ -179,7 +179,7 @@ pub async fn publish(
                 // A message that can never be sent must not keep all others back; it is said aloud and left out.
                 let refused = waiting.remove(index);
                 let (place, message) = refused.unwrap_or_else(|| (u64::MAX, batch[0].1.clone()));
-                tracing::error!(topic = ?message.topic, key = message.key, why, "message refused by kafka and left out");
+                tracing::error!(topic = %message.channel, key = message.key, why, "message refused by kafka and left out");
                 if report(&inputs, vec![place], &confirmed).await.is_err() {
                     return OutboxEnd::Stopped;
                 }

@@ -6,11 +6,12 @@ use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use crate::events::{
-    DeadLetter, FileAvailable, FileGone, Route, RouteOverride, RunCorrected, RunIncomplete, RunManifest,
-    Start, TransferEvent, Wish,
+    DeadLetter, FileAvailable, FileGone, Image, ImageResult, Indexed, Route, RouteOverride, RunCorrected,
+    RunIncomplete, RunManifest, Start, TransferEvent, Trial, Wish,
 };
+use crate::ids::SiteName;
 use crate::message::Kind;
-use crate::topic::{Keeping, Topic};
+use crate::topic::{Channel, Keeping, SiteTopic, Topic};
 
 /// The document.
 pub fn document() -> Value {
@@ -29,15 +30,12 @@ pub fn document() -> Value {
     }
     let mut channels = Map::new();
     let mut operations = Map::new();
-    for topic in Topic::ALL {
-        let name = topic.base_name();
-        channels.insert(name.to_owned(), channel(topic));
-        for (action, is) in [("send", sent(topic)), ("receive", received(topic))] {
-            if is {
-                let channel = json!({ "$ref": format!("#/channels/{name}") });
-                let operation = json!({ "action": action, "channel": channel });
-                operations.insert(format!("mover.{action}.{name}"), operation);
-            }
+    for (name, channel) in all_channels() {
+        channels.insert(name.clone(), described(&name, &channel));
+        for (service, action) in operators(&channel) {
+            let reference = json!({ "$ref": format!("#/channels/{name}") });
+            let operation = json!({ "action": action, "channel": reference });
+            operations.insert(format!("{service}.{action}.{name}"), operation);
         }
     }
     let mut schemas: Map<String, Value> = generator.take_definitions(true).into_iter().collect();
@@ -67,15 +65,40 @@ const LOGBOOK: [(&str, &str); 4] = [
     ("workflow_jobs", "a job of the logbook's workflows"),
 ];
 
-fn sent(topic: Topic) -> bool {
-    use Topic::{DeadLetters, FilesAvailable, Requests, Routes, RunsAvailable, Transfers};
-    // `routes` by the mover's command line, for operators.
-    matches!(topic, DeadLetters | FilesAvailable | Requests | Routes | RunsAvailable | Transfers)
+/// All channels with their addresses; a site's own stand for those of all sites.
+fn all_channels() -> Vec<(String, Channel)> {
+    let any = "any".parse::<SiteName>().expect("a word is a site's name");
+    let of = Topic::ALL.into_iter().map(|topic| (topic.base_name().to_owned(), Channel::Of(topic)));
+    let at =
+        SiteTopic::ALL.into_iter().map(|topic| (format!("{}.{{site}}", topic.base_name()), topic.at(&any)));
+    of.chain(at).collect()
 }
 
-fn received(topic: Topic) -> bool {
-    // Its own announcements are read back at a start.
-    !matches!(topic, Topic::DeadLetters)
+/// Which service sends to a channel, and which receives from it.
+fn operators(channel: &Channel) -> Vec<(&'static str, &'static str)> {
+    use Topic::{
+        DeadLetters, FilesAvailable, ImagesIndexed, Requests, Results, Routes, RunsAvailable, Transfers,
+        Trials,
+    };
+    let Channel::Of(topic) = *channel else { return vec![("analysis", "send"), ("analysis", "receive")] };
+    let mut found = Vec::new();
+    if !Topic::ANALYSIS.contains(&topic) {
+        // `routes` by the mover's command line, for operators.
+        if matches!(topic, DeadLetters | FilesAvailable | Requests | Routes | RunsAvailable | Transfers) {
+            found.push(("mover", "send"));
+        }
+        // Its own announcements are read back at a start.
+        if topic != DeadLetters {
+            found.push(("mover", "receive"));
+        }
+    }
+    if matches!(topic, DeadLetters | Trials | ImagesIndexed | Results) {
+        found.push(("analysis", "send"));
+    }
+    if matches!(topic, FilesAvailable | RunsAvailable | Trials | ImagesIndexed | Results) {
+        found.push(("analysis", "receive"));
+    }
+    found
 }
 
 /// Draft 7 has no `null` in what we write: what is not known is left out.
@@ -150,6 +173,26 @@ fn message(kind: Kind, generator: &mut SchemaGenerator) -> Value {
             "a failover; a tombstone ends it",
             "experiment",
         ),
+        Kind::Image => (
+            generator.subschema_for::<Image>().to_value(),
+            "an image to be worked under a trial, with the places of its bytes",
+            "experiment/run/event/trial",
+        ),
+        Kind::Indexed => (
+            generator.subschema_for::<Indexed>().to_value(),
+            "how far a run's images are published for a site under a trial",
+            "experiment/run/trial@site",
+        ),
+        Kind::Result => (
+            generator.subschema_for::<ImageResult>().to_value(),
+            "what became of an image under a trial; once",
+            "experiment/run/event/trial",
+        ),
+        Kind::Trial => (
+            generator.subschema_for::<Trial>().to_value(),
+            "a set of analysis parameters; the first of a key counts",
+            "experiment/trial",
+        ),
         Kind::Settled => (
             json!({ "type": "null" }),
             "nothing; written so that a transaction on the partition ends",
@@ -194,13 +237,10 @@ fn logbook_message(name: &str, what: &str) -> Value {
     })
 }
 
-fn channel(topic: Topic) -> Value {
-    let kinds = Kind::ALL
-        .into_iter()
-        .filter(|kind| kind.topic().is_none_or(|of| of == topic))
-        .map(|kind| kind.as_str().to_owned());
+fn described(address: &str, channel: &Channel) -> Value {
+    let kinds = Kind::ALL.into_iter().filter(|kind| kind.is_on(channel)).map(|kind| kind.as_str().to_owned());
     let names: Vec<String> =
-        if topic.is_logbooks() { vec![format!("logbook.{topic}")] } else { kinds.collect() };
+        if channel.is_logbooks() { vec![format!("logbook.{channel}")] } else { kinds.collect() };
     let messages: Map<String, Value> = names
         .into_iter()
         .map(|name| {
@@ -208,9 +248,12 @@ fn channel(topic: Topic) -> Value {
             (name, reference)
         })
         .collect();
-    let mut channel = json!({ "address": topic.base_name(), "messages": messages });
-    if !topic.is_logbooks() {
-        let configuration = match topic.keeping() {
+    let mut described = json!({ "address": address, "messages": messages });
+    if matches!(channel, Channel::At(..)) {
+        described["parameters"] = json!({ "site": { "description": "the site whose workers read it" } });
+    }
+    if !channel.is_logbooks() {
+        let configuration = match channel.keeping() {
             Keeping::ForEver => {
                 json!({ "cleanup.policy": ["delete"], "retention.ms": -1, "retention.bytes": -1 })
             }
@@ -221,9 +264,9 @@ fn channel(topic: Topic) -> Value {
             // The binding has no member for the compaction's lag.
             Keeping::Newest { .. } => json!({ "cleanup.policy": ["compact"] }),
         };
-        channel["bindings"] = json!({ "kafka": { "topicConfiguration": configuration } });
+        described["bindings"] = json!({ "kafka": { "topicConfiguration": configuration } });
     }
-    channel
+    described
 }
 
 fn headers() -> Value {

@@ -1,11 +1,14 @@
-//! What the mover and the operators say on our topics: payloads, one type per topic, tagged by `type` where a topic
+//! What the services and the operators say on our topics: payloads, one type per topic, tagged by `type` where a topic
 //! holds several. Plain data: no decision, no Kafka. Times are instants in UTC, sizes bytes, rates bytes per second.
 //!
 //! JSON only: what is left out where it is unknown has no place in a compact form that counts fields.
 
 mod file;
+mod image;
+mod result;
 mod run;
 mod transfer;
+mod trial;
 mod wish;
 
 use schemars::JsonSchema;
@@ -14,10 +17,13 @@ use serde::{Deserialize, Serialize};
 use crate::time::Millis;
 
 pub use file::{FileAvailable, FileEvent, FileGone, FileTiming, Registration, Verified};
+pub use image::{ConfigurePlace, Extent, ExtentKind, Image, IndexPosition, IndexState, Indexed, ShotData};
+pub use result::{ImageResult, Numbers, Outcome, Stage, StageTimes};
 pub use run::{
     ClosedBy, LeftOut, ManifestFile, MissingFile, RunCorrected, RunEvent, RunIncomplete, RunManifest,
 };
 pub use transfer::{Cause, TransferEvent, TransferState};
+pub use trial::Trial;
 pub use wish::{Route, RouteOverride, Start, Subject, Wish, WishKey};
 
 /// On `dead-letters`: what could not be understood.

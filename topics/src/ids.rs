@@ -27,7 +27,7 @@ pub enum IdError {
     Lfn(#[from] LfnError),
 }
 
-fn refused(what: &'static str, text: &str, rule: &'static str) -> IdError {
+pub(crate) fn refused(what: &'static str, text: &str, rule: &'static str) -> IdError {
     IdError::Refused { what, text: text.chars().take(80).flat_map(char::escape_default).collect(), rule }
 }
 
@@ -104,6 +104,12 @@ name_id!(
     "1 to 32 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 );
 
+name_id!(
+    /// The name of an analysis worker's slot, the same after a restart: `nid001234-3`.
+    WorkerName, "worker", 64, word,
+    "1 to 64 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+);
+
 /// The number of a run within its experiment, at least 0.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
@@ -122,12 +128,17 @@ impl FromStr for RunNumber {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let rule = "a number from 0 to 4294967295";
-        if text.len() > 10 || !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(refused("run", text, rule));
-        }
-        text.parse().map(Self).map_err(|_| refused("run", text, rule))
+        number("run", text).map(Self)
     }
+}
+
+/// A number of 32 bits in digits alone.
+pub(crate) fn number(what: &'static str, text: &str) -> Result<u32, IdError> {
+    let rule = "a number from 0 to 4294967295";
+    if text.len() > 10 || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(refused(what, text, rule));
+    }
+    text.parse().map_err(|_| refused(what, text, rule))
 }
 
 /// Which registration of a file at a site is meant. The first is 1; it only grows.
@@ -181,7 +192,7 @@ impl FromStr for RunKey {
 }
 as_string!(RunKey, "RunKey", schemars::json_schema!({ "type": "string", "examples": ["mfxlv9518/12"] }));
 
-fn at_site<T: FromStr<Err = E>, E: Into<IdError>>(
+pub(crate) fn at_site<T: FromStr<Err = E>, E: Into<IdError>>(
     what: &'static str,
     text: &str,
 ) -> Result<(T, SiteName), IdError> {

@@ -186,6 +186,14 @@ fn why_refused(text: &str) -> Option<&'static str> {
         [folder] if *area == "xtc" && XTC_FOLDERS.contains(folder) => {}
         _ => return Some("its folder is none of smalldata, index, md5 under xtc"),
     }
+    why_name_refused(name)
+}
+
+/// The rule that a file's own name breaks.
+pub(crate) fn why_name_refused(name: &str) -> Option<&'static str> {
+    if name.is_empty() || name.len() > MAX_PART || name.contains('/') || name.chars().any(char::is_control) {
+        return Some("its name is empty, longer than 255 bytes, or holds / or a control character");
+    }
     // What a URL, XRootD's opaque data (`?`) or our own keys (`@`, `#`) would read as something else.
     if name.contains(['?', '#', '@', '&', '%', '\\', '"', '\'', '`', '$', '*', ' ', ';', '|', '<', '>']) {
         return Some("its name holds a character that a URL or a shell reads as something else");

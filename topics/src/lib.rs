@@ -7,6 +7,7 @@ pub mod asyncapi;
 pub mod checksum;
 pub mod events;
 pub mod ids;
+pub mod image;
 pub mod kafka;
 pub mod lfn;
 pub mod logbook;
@@ -18,11 +19,15 @@ pub mod topic;
 pub use checksum::{Checksum, ChecksumKind};
 pub use ids::{
     AttemptId, Experiment, FileAtSite, Generation, IdError, Instrument, MoverName, RunAtSite, RunKey,
-    RunNumber, SiteName, TransferId,
+    RunNumber, SiteName, TransferId, WorkerName,
+};
+pub use image::{
+    EventId, FileName, Fingerprint, ImageInTrial, ImageKey, RunInTrial, RunInTrialAtSite, TrialKey,
+    TrialNumber,
 };
 pub use lfn::{FileKind, Lfn, LfnError};
 pub use logbook::{LogbookError, LogbookEvent, LogbookTopic};
 pub use message::{CloudEvent, Kind, Message};
 pub use record::{DecodeError, Event, Record, decode};
 pub use time::{LogTime, Millis};
-pub use topic::{Topic, TopicSpec, Topics};
+pub use topic::{Channel, SiteTopic, Topic, TopicSpec, Topics};

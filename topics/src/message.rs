@@ -7,13 +7,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{
-    DeadLetter, FileAvailable, FileGone, Route, RouteOverride, RunCorrected, RunIncomplete, RunManifest,
-    Start, TransferEvent, Wish, WishKey,
+    DeadLetter, FileAvailable, FileGone, Image, ImageResult, Indexed, Route, RouteOverride, RunCorrected,
+    RunIncomplete, RunManifest, Start, TransferEvent, Trial, Wish, WishKey,
 };
 use crate::ids::{Experiment, FileAtSite, Generation, MoverName, RunAtSite, RunKey, SiteName, TransferId};
+use crate::image::ImageInTrial;
 use crate::lfn::Lfn;
 use crate::time::Millis;
-use crate::topic::Topic;
+use crate::topic::{Channel, SiteTopic, Topic};
 
 /// The type of an event, on the wire as `ce_type`. Journal rows hold it by its place: append, never reorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,11 +43,19 @@ pub enum Kind {
     DeadLetter,
     /// Nothing: its transaction's end is what counts (see [`settled`]).
     Settled,
+    /// An image is to be worked.
+    Image,
+    /// How far a run's images are published.
+    Indexed,
+    /// What became of an image.
+    Result,
+    /// A set of analysis parameters.
+    Trial,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::FileAvailable,
         Self::FileGone,
         Self::RunAvailable,
@@ -59,6 +68,10 @@ impl Kind {
         Self::RouteOverride,
         Self::DeadLetter,
         Self::Settled,
+        Self::Image,
+        Self::Indexed,
+        Self::Result,
+        Self::Trial,
     ];
 
     /// The text of `ce_type`.
@@ -76,21 +89,30 @@ impl Kind {
             Self::RouteOverride => "route.override",
             Self::DeadLetter => "dead-letter",
             Self::Settled => "settled",
+            Self::Image => "image",
+            Self::Indexed => "indexed",
+            Self::Result => "result",
+            Self::Trial => "trial",
         }
     }
 
-    /// The topic on which events of this kind are; none where they may be on any of ours.
-    pub fn topic(self) -> Option<Topic> {
-        match self {
-            Self::FileAvailable | Self::FileGone => Some(Topic::FilesAvailable),
-            Self::RunAvailable | Self::RunCorrected | Self::RunIncomplete => Some(Topic::RunsAvailable),
-            Self::Transfer => Some(Topic::Transfers),
-            Self::Wish | Self::Start => Some(Topic::Requests),
-            Self::Route => Some(Topic::Routes),
-            Self::RouteOverride => Some(Topic::RoutesOverride),
-            Self::DeadLetter => Some(Topic::DeadLetters),
-            Self::Settled => None,
-        }
+    /// Whether events of this kind are on the channel.
+    pub fn is_on(self, channel: &Channel) -> bool {
+        let topic = match self {
+            Self::FileAvailable | Self::FileGone => Topic::FilesAvailable,
+            Self::RunAvailable | Self::RunCorrected | Self::RunIncomplete => Topic::RunsAvailable,
+            Self::Transfer => Topic::Transfers,
+            Self::Wish | Self::Start => Topic::Requests,
+            Self::Route => Topic::Routes,
+            Self::RouteOverride => Topic::RoutesOverride,
+            Self::DeadLetter => Topic::DeadLetters,
+            Self::Indexed => Topic::ImagesIndexed,
+            Self::Result => Topic::Results,
+            Self::Trial => Topic::Trials,
+            Self::Image => return matches!(channel, Channel::At(..)),
+            Self::Settled => return !channel.is_logbooks(),
+        };
+        *channel == Channel::Of(topic)
     }
 
     /// The version of the payload's shape. Grows when a reader of the old one would misread the new one.
@@ -159,7 +181,7 @@ impl CloudEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Where to.
-    pub topic: Topic,
+    pub channel: Channel,
     /// The key; empty is sent as no key.
     pub key: String,
     /// JSON; `None` is a tombstone.
@@ -169,10 +191,17 @@ pub struct Message {
 }
 
 impl Message {
-    fn new(kind: Kind, key: String, id: String, payload: Option<Vec<u8>>, source: &str, at: Millis) -> Self {
-        let topic = kind.topic().unwrap_or(Topic::DeadLetters);
+    fn new(
+        kind: Kind,
+        channel: impl Into<Channel>,
+        key: String,
+        id: String,
+        payload: Option<Vec<u8>>,
+        source: &str,
+        at: Millis,
+    ) -> Self {
         let headers = CloudEvent { id, kind, source: source.to_owned(), time: at, traceparent: None };
-        Self { topic, key, payload, headers }
+        Self { channel: channel.into(), key, payload, headers }
     }
 
     /// The same message as part of a trace.
@@ -242,21 +271,45 @@ pub fn stable_hash(bytes: &[u8]) -> u64 {
 pub fn file_available(event: &FileAvailable, source: &str, at: Millis) -> Message {
     let id = file_available_id(&transfer_id(&event.lfn, event.generation, &event.site));
     let payload = tagged(Kind::FileAvailable, event);
-    Message::new(Kind::FileAvailable, file_key(&event.lfn, &event.site), id, Some(payload), source, at)
+    Message::new(
+        Kind::FileAvailable,
+        Topic::FilesAvailable,
+        file_key(&event.lfn, &event.site),
+        id,
+        Some(payload),
+        source,
+        at,
+    )
 }
 
 /// `file.gone` on `files.available`.
 pub fn file_gone(event: &FileGone, source: &str, at: Millis) -> Message {
     let id = file_gone_id(&transfer_id(&event.lfn, event.generation, &event.site));
     let payload = tagged(Kind::FileGone, event);
-    Message::new(Kind::FileGone, file_key(&event.lfn, &event.site), id, Some(payload), source, at)
+    Message::new(
+        Kind::FileGone,
+        Topic::FilesAvailable,
+        file_key(&event.lfn, &event.site),
+        id,
+        Some(payload),
+        source,
+        at,
+    )
 }
 
 /// `run.available` on `runs.available`.
 pub fn run_available(event: &RunManifest, source: &str, at: Millis) -> Message {
     let key = run_key(&event.run, &event.site);
     let payload = tagged(Kind::RunAvailable, event);
-    Message::new(Kind::RunAvailable, key.to_string(), run_available_id(&key), Some(payload), source, at)
+    Message::new(
+        Kind::RunAvailable,
+        Topic::RunsAvailable,
+        key.to_string(),
+        run_available_id(&key),
+        Some(payload),
+        source,
+        at,
+    )
 }
 
 /// `run.corrected` on `runs.available`.
@@ -264,7 +317,7 @@ pub fn run_corrected(event: &RunCorrected, source: &str, at: Millis) -> Message 
     let key = run_key(&event.manifest.run, &event.manifest.site);
     let id = run_numbered_id(Kind::RunCorrected, &key, event.number);
     let payload = tagged(Kind::RunCorrected, event);
-    Message::new(Kind::RunCorrected, key.to_string(), id, Some(payload), source, at)
+    Message::new(Kind::RunCorrected, Topic::RunsAvailable, key.to_string(), id, Some(payload), source, at)
 }
 
 /// `run.incomplete` on `runs.available`.
@@ -272,7 +325,7 @@ pub fn run_incomplete(event: &RunIncomplete, source: &str, at: Millis) -> Messag
     let key = run_key(&event.run, &event.site);
     let id = run_numbered_id(Kind::RunIncomplete, &key, event.number);
     let payload = tagged(Kind::RunIncomplete, event);
-    Message::new(Kind::RunIncomplete, key.to_string(), id, Some(payload), source, at)
+    Message::new(Kind::RunIncomplete, Topic::RunsAvailable, key.to_string(), id, Some(payload), source, at)
 }
 
 /// A change of state on `transfers`.
@@ -281,12 +334,12 @@ pub fn transfer(event: &TransferEvent, source: &str, at: Millis) -> Message {
     let attempt = event.attempt.map_or_else(|| "-".to_owned(), |attempt| attempt.to_string());
     let id = format!("{}:{subject}:{attempt}:{}", Kind::Transfer, event.place);
     let key = file_key(&event.lfn, &event.site);
-    Message::new(Kind::Transfer, key, id, Some(plain(event)), source, at)
+    Message::new(Kind::Transfer, Topic::Transfers, key, id, Some(plain(event)), source, at)
 }
 
 /// The present wish for `key` on `requests`; `None` takes it back.
 pub fn wish(key: &WishKey, wish: Option<&Wish>, source: &str, at: Millis) -> Message {
-    keyed(Kind::Wish, key.to_string(), wish, source, at)
+    keyed(Kind::Wish, Topic::Requests, key.to_string(), wish, source, at)
 }
 
 /// The key of [`start`]: `start@<mover>`.
@@ -298,12 +351,12 @@ pub fn start_key(mover: &MoverName) -> String {
 pub fn start(event: &Start, source: &str, at: Millis) -> Message {
     let key = start_key(&event.mover);
     let id = format!("{}:{}", Kind::Start, event.mover);
-    Message::new(Kind::Start, key, id, Some(plain(event)), source, at)
+    Message::new(Kind::Start, Topic::Requests, key, id, Some(plain(event)), source, at)
 }
 
 /// An experiment's route on `routes`; `None` takes it away.
 pub fn route(experiment: &Experiment, route: Option<&Route>, source: &str, at: Millis) -> Message {
-    keyed(Kind::Route, experiment.to_string(), route, source, at)
+    keyed(Kind::Route, Topic::Routes, experiment.to_string(), route, source, at)
 }
 
 /// An experiment's failover on `routes.override`; `None` ends it.
@@ -313,17 +366,24 @@ pub fn route_override(
     source: &str,
     at: Millis,
 ) -> Message {
-    keyed(Kind::RouteOverride, experiment.to_string(), route, source, at)
+    keyed(Kind::RouteOverride, Topic::RoutesOverride, experiment.to_string(), route, source, at)
 }
 
 /// A message of a compacted topic whose key is written many times.
-fn keyed<T: Serialize>(kind: Kind, key: String, event: Option<&T>, source: &str, at: Millis) -> Message {
+fn keyed<T: Serialize>(
+    kind: Kind,
+    topic: Topic,
+    key: String,
+    event: Option<&T>,
+    source: &str,
+    at: Millis,
+) -> Message {
     let payload = event.map(plain);
     let id = match &payload {
         Some(payload) => format!("{kind}:{key}:{:016x}", stable_hash(payload)),
         None => format!("{kind}:{key}:removed:{}", at.0),
     };
-    Message::new(kind, key, id, payload, source, at)
+    Message::new(kind, topic, key, id, payload, source, at)
 }
 
 /// What could not be understood, on `dead-letters`, under the original's key where that is text.
@@ -332,16 +392,51 @@ pub fn dead_letter(event: &DeadLetter, source: &str, at: Millis) -> Message {
         format!("{}:{}/{}/{}:{}", Kind::DeadLetter, event.topic, event.partition, event.offset, event.by);
     let original = event.key.as_deref().and_then(crate::record::from_base64);
     let key = original.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-    Message::new(Kind::DeadLetter, key, id, Some(plain(event)), source, at)
+    Message::new(Kind::DeadLetter, Topic::DeadLetters, key, id, Some(plain(event)), source, at)
 }
 
 /// A message that says nothing, for the sake of its transaction: a broker that was killed between a commit and its markers
 /// can forget the markers, and then hides the partition from there on from everybody who reads committed. The end of the
 /// next transaction of the same producer on that partition takes the place of the lost one.
-pub fn settled(topic: Topic, partition: i32, source: &str, at: Millis) -> Message {
+pub fn settled(channel: impl Into<Channel>, partition: i32, source: &str, at: Millis) -> Message {
+    let channel = channel.into();
     let key = format!("{}@{partition}", Kind::Settled);
-    let id = format!("{}:{topic}/{partition}:{source}:{}", Kind::Settled, at.0);
-    Message { topic, ..Message::new(Kind::Settled, key, id, None, source, at) }
+    let id = format!("{}:{channel}/{partition}:{source}:{}", Kind::Settled, at.0);
+    Message::new(Kind::Settled, channel, key, id, None, source, at)
+}
+
+/// An image to be worked, on its site's `images.live` or `images.reprocess`. Its id is the same on both: an image is worked
+/// once per trial.
+pub fn image(event: &Image, topic: SiteTopic, source: &str, at: Millis) -> Message {
+    let key = event.key().to_string();
+    let id = format!("{}:{key}@{}", Kind::Image, event.site);
+    Message::new(Kind::Image, topic.at(&event.site), key, id, Some(plain(event)), source, at)
+}
+
+/// How far a run's images are published, on `images.indexed`.
+pub fn indexed(event: &Indexed, source: &str, at: Millis) -> Message {
+    let key = event.key().to_string();
+    let id = format!("{}:{key}#{}", Kind::Indexed, event.number);
+    Message::new(Kind::Indexed, Topic::ImagesIndexed, key, id, Some(plain(event)), source, at)
+}
+
+/// The `ce_id` of a result: there is one per image and trial.
+pub fn result_id(key: &ImageInTrial) -> String {
+    format!("{}:{key}", Kind::Result)
+}
+
+/// What became of an image, on `results`.
+pub fn result(event: &ImageResult, source: &str, at: Millis) -> Message {
+    let key = event.key();
+    let (id, payload) = (result_id(&key), plain(event));
+    Message::new(Kind::Result, Topic::Results, key.to_string(), id, Some(payload), source, at)
+}
+
+/// A trial, on `trials`. What it says is not part of its id: the first of a key counts.
+pub fn trial(event: &Trial, source: &str, at: Millis) -> Message {
+    let key = event.key().to_string();
+    let id = format!("{}:{key}", Kind::Trial);
+    Message::new(Kind::Trial, Topic::Trials, key, id, Some(plain(event)), source, at)
 }
 
 #[cfg(test)]

@@ -8,13 +8,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::events::{
-    DeadLetter, FileEvent, Route, RouteOverride, RunEvent, Start, TransferEvent, Wish, WishKey,
+    DeadLetter, FileEvent, Image, ImageResult, Indexed, Route, RouteOverride, RunEvent, Start, TransferEvent,
+    Trial, Wish, WishKey,
 };
-use crate::ids::{Experiment, FileAtSite, IdError, RunAtSite};
+use crate::ids::{Experiment, FileAtSite, IdError, RunAtSite, SiteName};
 use crate::logbook::{self, LogbookError, LogbookEvent, LogbookTopic};
 use crate::message::Kind;
 use crate::time::Millis;
-use crate::topic::{Topic, Topics};
+use crate::topic::{Channel, SiteTopic, Topic, Topics};
 
 /// A record as it was read from Kafka.
 #[derive(Clone, PartialEq, Eq)]
@@ -113,6 +114,14 @@ pub enum Event {
     Route(Experiment, Option<Route>),
     /// An experiment's failover; `None` is one ended.
     RouteOverride(Experiment, Option<RouteOverride>),
+    /// An image is to be worked: taken live, or again.
+    Image(SiteTopic, Image),
+    /// How far a run's images are published.
+    Indexed(Indexed),
+    /// What became of an image.
+    Result(ImageResult),
+    /// A set of analysis parameters.
+    Trial(Trial),
     /// What someone could not understand.
     DeadLetter(DeadLetter),
     /// Nothing; its transaction's end was wanted. To be passed over.
@@ -154,6 +163,14 @@ pub enum DecodeError {
         /// The key that the value should have.
         value: String,
     },
+    /// It is meant for another site than the topic.
+    #[error("the topic is of site {topic}, and the value, of site {value}, disagrees")]
+    Site {
+        /// The topic's.
+        topic: SiteName,
+        /// The value's.
+        value: SiteName,
+    },
     /// A logbook message that cannot be understood.
     #[error(transparent)]
     Logbook(#[from] LogbookError),
@@ -174,14 +191,26 @@ impl DecodeError {
 
 /// Reads what a record says.
 pub fn decode(topics: &Topics, record: &Record) -> Result<Event, DecodeError> {
-    let topic = topics.topic(&record.topic).ok_or_else(|| DecodeError::Topic(record.topic.to_string()))?;
-    if let Some(topic) = LogbookTopic::of(topic) {
+    let unknown = || DecodeError::Topic(record.topic.to_string());
+    let channel = topics.channel(&record.topic).ok_or_else(unknown)?;
+    if let Channel::Of(topic) = channel
+        && let Some(topic) = LogbookTopic::of(topic)
+    {
         let value = record.value.as_deref().ok_or(DecodeError::NoValue)?;
         return Ok(Event::Logbook(logbook::parse(topic, value)?));
     }
-    if known_type(topic, record)? == Some(Kind::Settled) {
+    if known_type(&channel, record)? == Some(Kind::Settled) {
         return Ok(Event::Settled);
     }
+    let topic = match channel {
+        Channel::Of(topic) => topic,
+        Channel::At(topic, site) => {
+            let image: Image = value(record, "image")?;
+            agree(record, &image.key())?;
+            agree_on_site(&site, &image.site)?;
+            return Ok(Event::Image(topic, image));
+        }
+    };
     match topic {
         Topic::FilesAvailable => {
             let event: FileEvent = value(record, "file event")?;
@@ -213,6 +242,23 @@ pub fn decode(topics: &Topics, record: &Record) -> Result<Event, DecodeError> {
             Ok(Event::RouteOverride(parsed_key(record)?, value_or_none(record, "failover")?))
         }
         Topic::DeadLetters => Ok(Event::DeadLetter(value(record, "dead letter")?)),
+        Topic::Trials => {
+            let event: Trial = value(record, "trial")?;
+            agree(record, &event.key())?;
+            Ok(Event::Trial(event))
+        }
+        Topic::ImagesIndexed => {
+            let event: Indexed = value(record, "progress of a run's images")?;
+            agree(record, &event.key())?;
+            Ok(Event::Indexed(event))
+        }
+        Topic::Results => {
+            let event: ImageResult = value(record, "result")?;
+            agree(record, &event.key())?;
+            Ok(Event::Result(event))
+        }
+        // Nothing is said there yet.
+        Topic::Reflections => Err(DecodeError::Topic(record.topic.to_string())),
         Topic::Runs | Topic::FileCatalog | Topic::Experiments | Topic::WorkflowJobs => {
             unreachable!("the logbook's topics were read above")
         }
@@ -233,10 +279,10 @@ fn request(record: &Record) -> Result<Event, DecodeError> {
 }
 
 /// A type that names another topic's event is refused; a message without one (an operator's own tool) is not.
-fn known_type(topic: Topic, record: &Record) -> Result<Option<Kind>, DecodeError> {
+fn known_type(channel: &Channel, record: &Record) -> Result<Option<Kind>, DecodeError> {
     let Some(text) = record.header("ce_type") else { return Ok(None) };
     match text.parse::<Kind>() {
-        Ok(kind) if kind.topic().is_none_or(|of| of == topic) => Ok(Some(kind)),
+        Ok(kind) if kind.is_on(channel) => Ok(Some(kind)),
         _ => Err(DecodeError::Type(text.chars().take(64).flat_map(char::escape_default).collect())),
     }
 }
@@ -256,6 +302,15 @@ where
 fn agree<K: std::fmt::Display>(record: &Record, expected: &K) -> Result<(), DecodeError> {
     let (key, value) = (text_key(record)?, expected.to_string());
     if key == value { Ok(()) } else { Err(DecodeError::Disagree { key: key.to_owned(), value }) }
+}
+
+/// A site's own topic holds what is meant for that site.
+fn agree_on_site(topic: &SiteName, value: &SiteName) -> Result<(), DecodeError> {
+    if topic == value {
+        Ok(())
+    } else {
+        Err(DecodeError::Site { topic: topic.clone(), value: value.clone() })
+    }
 }
 
 fn value<T: serde::de::DeserializeOwned>(record: &Record, what: &'static str) -> Result<T, DecodeError> {

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A topic by meaning. Journal rows hold it by its place in this list: append, never reorder.
+use crate::ids::SiteName;
+
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A topic by meaning, of those of which there is one. Journal rows hold it by its place in this list: append, never reorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Topic {
     /// The logbook's runs.
@@ -31,11 +35,19 @@ pub enum Topic {
     RoutesOverride,
     /// What could not be understood.
     DeadLetters,
+    /// Analysis parameters per experiment and trial; the first message of a key counts; kept for ever.
+    Trials,
+    /// How far the images of a run are published; compacted.
+    ImagesIndexed,
+    /// One result per image and trial; kept for ever.
+    Results,
+    /// Integrated reflections of indexed images; kept for ever.
+    Reflections,
 }
 
 impl Topic {
-    /// All topics that the mover reads or writes.
-    pub const ALL: [Self; 11] = [
+    /// All topics of which there is one.
+    pub const ALL: [Self; 15] = [
         Self::Runs,
         Self::FileCatalog,
         Self::Experiments,
@@ -47,7 +59,13 @@ impl Topic {
         Self::Routes,
         Self::RoutesOverride,
         Self::DeadLetters,
+        Self::Trials,
+        Self::ImagesIndexed,
+        Self::Results,
+        Self::Reflections,
     ];
+    /// Those that the analysis writes, and sets up.
+    pub const ANALYSIS: [Self; 4] = [Self::Trials, Self::ImagesIndexed, Self::Results, Self::Reflections];
 
     /// The name without prefix.
     pub fn base_name(self) -> &'static str {
@@ -63,6 +81,10 @@ impl Topic {
             Self::Routes => "routes",
             Self::RoutesOverride => "routes.override",
             Self::DeadLetters => "dead-letters",
+            Self::Trials => "trials",
+            Self::ImagesIndexed => "images.indexed",
+            Self::Results => "results",
+            Self::Reflections => "reflections",
         }
     }
 
@@ -77,11 +99,12 @@ impl Topic {
             Self::Runs | Self::FileCatalog | Self::Experiments | Self::WorkflowJobs | Self::RunsAvailable => {
                 Keeping::ForEver
             }
+            Self::Trials | Self::Results | Self::Reflections => Keeping::ForEver,
             Self::FilesAvailable => Keeping::Newest { min_lag: Duration::from_secs(7 * 24 * 3600) },
-            Self::Requests | Self::Routes | Self::RoutesOverride => {
+            Self::Requests | Self::Routes | Self::RoutesOverride | Self::ImagesIndexed => {
                 Keeping::Newest { min_lag: Duration::ZERO }
             }
-            Self::Transfers | Self::DeadLetters => Keeping::For(Duration::from_secs(30 * 24 * 3600)),
+            Self::Transfers | Self::DeadLetters => Keeping::For(MONTH),
         }
     }
 }
@@ -89,6 +112,84 @@ impl Topic {
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.base_name())
+    }
+}
+
+/// A topic by meaning, of those of which each site has its own. Journal rows hold it by its place in this list: append,
+/// never reorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SiteTopic {
+    /// Images of runs as they are taken.
+    ImagesLive,
+    /// Images to be worked again under another trial; live ones come first.
+    ImagesReprocess,
+}
+
+impl SiteTopic {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::ImagesLive, Self::ImagesReprocess];
+
+    /// The name without prefix and site.
+    pub fn base_name(self) -> &'static str {
+        match self {
+            Self::ImagesLive => "images.live",
+            Self::ImagesReprocess => "images.reprocess",
+        }
+    }
+
+    /// The one of this site.
+    pub fn at(self, site: &SiteName) -> Channel {
+        Channel::At(self, site.clone())
+    }
+
+    /// How long set-up lets its messages stay: what is worked on after a month is published again.
+    pub fn keeping(self) -> Keeping {
+        Keeping::For(MONTH)
+    }
+}
+
+/// One topic on the broker, by meaning: where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Channel {
+    /// A topic of which there is one.
+    Of(Topic),
+    /// A site's own.
+    At(SiteTopic, SiteName),
+}
+
+impl Channel {
+    /// How long set-up lets its messages stay.
+    pub fn keeping(&self) -> Keeping {
+        match self {
+            Self::Of(topic) => topic.keeping(),
+            Self::At(topic, _) => topic.keeping(),
+        }
+    }
+
+    /// Whether the LCLS logbook writes it, and owns its settings.
+    pub fn is_logbooks(&self) -> bool {
+        matches!(self, Self::Of(topic) if topic.is_logbooks())
+    }
+}
+
+impl From<Topic> for Channel {
+    fn from(topic: Topic) -> Self {
+        Self::Of(topic)
+    }
+}
+
+impl From<&Channel> for Channel {
+    fn from(channel: &Channel) -> Self {
+        channel.clone()
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Of(topic) => f.write_str(topic.base_name()),
+            Self::At(topic, site) => write!(f, "{}.{site}", topic.base_name()),
+        }
     }
 }
 
@@ -150,29 +251,47 @@ impl Topics {
         Ok(Self { logbook_prefix: checked(prefix)?, ..self })
     }
 
+    fn prefix(&self, logbooks: bool) -> &str {
+        if logbooks { &self.logbook_prefix } else { &self.prefix }
+    }
+
     /// The full name of a topic.
-    pub fn name(&self, topic: Topic) -> String {
-        let prefix = if topic.is_logbooks() { &self.logbook_prefix } else { &self.prefix };
-        format!("{prefix}{}", topic.base_name())
+    pub fn name(&self, channel: impl Into<Channel>) -> String {
+        let channel = channel.into();
+        format!("{}{channel}", self.prefix(channel.is_logbooks()))
     }
 
     /// The topic that has this full name.
-    pub fn topic(&self, name: &str) -> Option<Topic> {
-        Topic::ALL.into_iter().find(|topic| {
-            let prefix = if topic.is_logbooks() { &self.logbook_prefix } else { &self.prefix };
-            name.strip_prefix(prefix.as_str()) == Some(topic.base_name())
-        })
+    pub fn channel(&self, name: &str) -> Option<Channel> {
+        let of =
+            |topic: &Topic| name.strip_prefix(self.prefix(topic.is_logbooks())) == Some(topic.base_name());
+        let at = |topic: SiteTopic| {
+            let site = name.strip_prefix(self.prefix(false))?.strip_prefix(topic.base_name())?;
+            Some(Channel::At(topic, site.strip_prefix('.')?.parse().ok()?))
+        };
+        let one = Topic::ALL.into_iter().find(of).map(Channel::Of);
+        one.or_else(|| SiteTopic::ALL.into_iter().find_map(at))
     }
 
-    /// Our own topics as set-up makes them; the logbook's are the logbook's business.
+    /// The mover's own topics as set-up makes them; the logbook's are the logbook's business.
     pub fn specs(&self, partitions: i32, replication: i32) -> Vec<TopicSpec> {
-        let ours = Topic::ALL.into_iter().filter(|topic| !topic.is_logbooks());
+        let others = |topic: &Topic| topic.is_logbooks() || Topic::ANALYSIS.contains(topic);
+        let ours = Topic::ALL.into_iter().filter(|topic| !others(topic));
         ours.map(|topic| self.spec(topic, partitions, replication)).collect()
     }
 
+    /// The analysis' own topics for these sites as set-up makes them.
+    pub fn analysis_specs(&self, sites: &[SiteName], partitions: i32, replication: i32) -> Vec<TopicSpec> {
+        let at = |site| SiteTopic::ALL.into_iter().map(move |topic| topic.at(site));
+        let channels = Topic::ANALYSIS.into_iter().map(Channel::Of).chain(sites.iter().flat_map(at));
+        channels.map(|channel| self.spec(channel, partitions, replication)).collect()
+    }
+
     /// One topic as set-up makes it (also for the logbook's double, which makes the logbook's four).
-    pub fn spec(&self, topic: Topic, partitions: i32, replication: i32) -> TopicSpec {
-        TopicSpec { name: self.name(topic), partitions, replication, keeping: topic.keeping() }
+    pub fn spec(&self, channel: impl Into<Channel>, partitions: i32, replication: i32) -> TopicSpec {
+        let channel = channel.into();
+        let keeping = channel.keeping();
+        TopicSpec { name: self.name(channel), partitions, replication, keeping }
     }
 }
 
@@ -185,13 +304,33 @@ mod tests {
         let plain = Topics::default();
         let ours = Topics::new("lightrail.").unwrap();
         for topic in Topic::ALL {
-            assert_eq!(plain.topic(&plain.name(topic)), Some(topic));
-            assert_eq!(ours.topic(&ours.name(topic)), Some(topic));
+            assert_eq!(plain.channel(&plain.name(topic)), Some(topic.into()));
+            assert_eq!(ours.channel(&ours.name(topic)), Some(topic.into()));
         }
+        let site: SiteName = "S3DF".parse().unwrap();
+        for topic in SiteTopic::ALL {
+            assert_eq!(ours.channel(&ours.name(topic.at(&site))), Some(topic.at(&site)));
+        }
+        assert_eq!(ours.name(SiteTopic::ImagesLive.at(&site)), "lightrail.images.live.S3DF");
+        assert_eq!(plain.channel("images.live."), None);
+        assert_eq!(plain.channel("images.live.S3DF.old"), None);
         assert_eq!(ours.name(Topic::Runs), "runs");
         assert_eq!(ours.name(Topic::FilesAvailable), "lightrail.files.available");
-        assert_eq!(ours.topic("files.available"), None);
+        assert_eq!(ours.channel("files.available"), None);
         assert!(Topics::new("a/b").is_err());
         assert_eq!(ours.specs(4, 1).len(), 7);
+        let specs = ours.analysis_specs(&[site], 4, 1);
+        let kept: Vec<_> = specs.iter().map(|spec| (spec.name.as_str(), spec.keeping)).collect();
+        assert_eq!(
+            kept,
+            [
+                ("lightrail.trials", Keeping::ForEver),
+                ("lightrail.images.indexed", Keeping::Newest { min_lag: Duration::ZERO }),
+                ("lightrail.results", Keeping::ForEver),
+                ("lightrail.reflections", Keeping::ForEver),
+                ("lightrail.images.live.S3DF", Keeping::For(MONTH)),
+                ("lightrail.images.reprocess.S3DF", Keeping::For(MONTH)),
+            ]
+        );
     }
 }

@@ -37,13 +37,13 @@ impl World {
             let times = state.said.entry(id.clone()).or_default();
             *times += 1;
             // A dead letter is not read back; who reads them drops repeats by this id.
-            if *times > 1 && message.topic != Topic::DeadLetters {
+            if *times > 1 && message.channel != Topic::DeadLetters.into() {
                 state.fail(format!("{id} was said twice"));
             }
             if !state.flushed.contains(&id) {
                 state.fail(format!("{id} is on kafka, and its outbox row was not flushed"));
             }
-            let topic = self.topics.name(message.topic);
+            let topic = self.topics.name(&message.channel);
             let partition = partition_of(&message.key);
             let offset = state.append(topic.clone(), partition, record(&topic, message, partition, 0, now));
             placed.push(Placed { topic, partition, offset });

@@ -273,7 +273,7 @@ impl World {
     /// An announcement is written to the journal: it must be true now.
     pub(super) fn check_announced(&self, message: &Message) -> Result<(), String> {
         let record = record("x", message, 0, 0, Millis(0));
-        let record = Record { topic: self.topics.name(message.topic).into(), ..record };
+        let record = Record { topic: self.topics.name(&message.channel).into(), ..record };
         let id = &message.headers.id;
         let manifest = match decode(&self.topics, &record) {
             Ok(Event::File(FileEvent::Available(event))) => {

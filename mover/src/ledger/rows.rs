@@ -8,7 +8,7 @@ use lightrail_topics::{AttemptId, Checksum, Experiment, Generation, Lfn, LogTime
 use serde::{Deserialize, Serialize};
 
 /// The number of this shape. Add one with every change of a row type.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One row of the journal.
 #[derive(Clone, Debug, PartialEq)]

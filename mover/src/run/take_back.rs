@@ -49,8 +49,10 @@ pub(crate) fn take_back(
     ledger.begin_reading_back();
     let mut writes = Vec::new();
     // Wishes last: they are about what the other topics tell.
-    let (wishes, others): (Vec<&Record>, Vec<&Record>) =
-        back.records.iter().partition(|record| back.topics.topic(&record.topic) == Some(Topic::Requests));
+    let (wishes, others): (Vec<&Record>, Vec<&Record>) = back
+        .records
+        .iter()
+        .partition(|record| back.topics.channel(&record.topic) == Some(Topic::Requests.into()));
     for record in others.into_iter().chain(wishes) {
         if record.ce_time().is_some_and(|at| back.since.is_some_and(|since| at < since)) {
             continue;

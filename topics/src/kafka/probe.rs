@@ -89,6 +89,17 @@ impl Probe {
         }
     }
 
+    /// All topics that can be seen, with their partitions.
+    pub(super) fn topics(&self) -> Result<Vec<(String, Vec<i32>)>, KafkaError> {
+        self.ask("metadata of all topics", |consumer, limit| {
+            let metadata = consumer.fetch_metadata(None, limit)?;
+            let ids =
+                |partitions: &[MetadataPartition]| partitions.iter().map(MetadataPartition::id).collect();
+            let topics = metadata.topics().iter().filter(|found| found.error().is_none());
+            Ok(topics.map(|found| (found.name().to_owned(), ids(found.partitions()))).collect())
+        })
+    }
+
     /// The partitions of a topic, in order; empty if it is not there.
     pub(super) fn partitions(&self, topic: &str) -> Result<Vec<i32>, KafkaError> {
         self.ask(&format!("metadata of {topic}"), |consumer, limit| {

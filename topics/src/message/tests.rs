@@ -8,8 +8,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::events::{
-    Cause, ClosedBy, FileTiming, LeftOut, ManifestFile, MissingFile, Registration, TransferState, Verified,
+    Cause, ClosedBy, ConfigurePlace, Extent, ExtentKind, FileTiming, IndexPosition, IndexState, LeftOut,
+    ManifestFile, MissingFile, Numbers, Outcome, Registration, ShotData, Stage, StageTimes, TransferState,
+    Verified,
 };
+use crate::image::TrialNumber;
 use crate::record::{DecodeError, Event, Record, decode};
 use crate::topic::Topics;
 
@@ -90,6 +93,97 @@ fn manifest() -> RunManifest {
             why: "stream 80 is not waited for".to_owned(),
         }],
         first_file: Some(AT),
+        at: AT,
+    }
+}
+
+fn an_image() -> Image {
+    let extent = |stream, offset| Extent {
+        lfn: lfn(&format!("mfxlv9518-r0012-s{stream:03}-c001.xtc2")),
+        offset,
+        length: 8_388_716,
+        kind: ExtentKind::Dgram,
+    };
+    let configure = |stream| ConfigurePlace {
+        lfn: lfn(&format!("mfxlv9518-r0012-s{stream:03}-c000.xtc2")),
+        offset: 0,
+        length: 12_340,
+    };
+    Image {
+        image: "mfxlv9518/12/972144180-441866239".parse().unwrap(),
+        trial: TrialNumber(3),
+        site: site(),
+        extents: vec![extent(0, 43_072), extent(1, 9_000_000_000)],
+        configure: vec![configure(0), configure(1)],
+        names_epoch: 0,
+        shot: ShotData {
+            photon_energy: Some(9504.5),
+            pulse_id: Some(4_158_371_412),
+            event_codes: vec![40, 140],
+            detector_distance: Some(0.095),
+        },
+    }
+}
+
+fn progress() -> Indexed {
+    Indexed {
+        run: run(),
+        trial: TrialNumber(3),
+        site: site(),
+        number: 2,
+        images: 30_000,
+        state: IndexState::Closed,
+        positions: vec![IndexPosition {
+            lfn: lfn("smalldata/mfxlv9518-r0012-s000-c000.smd.xtc2"),
+            generation: Some(Generation(1)),
+            offset: 2_280_848,
+            events: 30_000,
+            digest: "00112233445566aa".parse().unwrap(),
+        }],
+        at: AT,
+    }
+}
+
+fn a_result() -> ImageResult {
+    ImageResult {
+        image: an_image().image,
+        trial: TrialNumber(3),
+        site: site(),
+        outcome: Outcome::Failed,
+        stage: Stage::Spotfind,
+        cause: Some("spot finding stopped: index 5 is out of range".to_owned()),
+        numbers: Numbers {
+            spots: Some(57),
+            resolution: Some(1.93),
+            saturated: Some(3),
+            saturation: Some(1.0),
+            intensity: Some(1_234_567.5),
+            photon_energy: Some(9504.5),
+            pulse_id: Some(4_158_371_412),
+            event_codes: vec![40, 140],
+            detector_distance: Some(0.095),
+        },
+        times: StageTimes {
+            waited: 12_345,
+            read: Some(4000),
+            queued: Some(15),
+            calibrate: Some(2500),
+            spotfind: Some(3100),
+            decide: Some(4),
+        },
+        worker: "nid001234-3".parse().unwrap(),
+        used: Some("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".parse().unwrap()),
+    }
+}
+
+fn a_trial() -> Trial {
+    let parameters = json!({ "detector": "jungfrau", "spots": { "threshold": 5.0, "min_pixels": 2 } });
+    Trial {
+        experiment: "mfxlv9518".parse().unwrap(),
+        trial: TrialNumber(3),
+        live: true,
+        parameters: parameters.as_object().unwrap().clone(),
+        who: "auser".to_owned(),
         at: AT,
     }
 }
@@ -181,6 +275,10 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("route.override.removed", route_override(&mfx, None, SOURCE, AT)),
         ("dead-letter", dead_letter(&dead, SOURCE, AT)),
         ("settled", settled(Topic::FilesAvailable, 3, SOURCE, AT)),
+        ("image", image(&an_image(), SiteTopic::ImagesLive, SOURCE, AT)),
+        ("indexed", indexed(&progress(), SOURCE, AT)),
+        ("result", result(&a_result(), SOURCE, AT)),
+        ("trial", trial(&a_trial(), SOURCE, AT)),
     ]
 }
 
@@ -188,7 +286,7 @@ fn as_json(message: &Message) -> Value {
     let headers: serde_json::Map<String, Value> =
         message.headers.headers().into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
     let payload = message.payload.as_deref().map(|payload| serde_json::from_slice::<Value>(payload).unwrap());
-    json!({ "topic": message.topic.base_name(), "key": message.key, "headers": headers, "payload": payload })
+    json!({ "topic": message.channel.to_string(), "key": message.key, "headers": headers, "payload": payload })
 }
 
 /// The record that a reader gets of such a message.
@@ -302,6 +400,12 @@ fn what_a_key_a_type_or_a_tombstone_cannot_be_is_refused() {
     golden = sample("start");
     golden["key"] = json!("start@other");
     assert!(reason(&golden).ends_with("disagree"));
+    golden = sample("image");
+    golden["topic"] = json!("images.live.S3DF");
+    assert!(reason(&golden).ends_with("disagrees"), "{}", reason(&golden));
+    golden["topic"] = json!("images.reprocess.NERSC");
+    assert!(decoded(&golden).is_ok());
+    golden = sample("start");
     golden["topic"] = json!("somebody.elses");
     assert_eq!(reason(&golden), "topic `somebody.elses` is none of ours");
 }
@@ -346,7 +450,7 @@ fn a_dead_letter_keeps_the_originals_bytes_and_key() {
 
 proptest! {
     #[test]
-    fn an_outbox_row_gives_the_message_back(index in 0_usize..15, trace in any::<Option<String>>()) {
+    fn an_outbox_row_gives_the_message_back(index in 0_usize..19, trace in any::<Option<String>>()) {
         let message = samples().swap_remove(index).1.with_traceparent(trace);
         let row = postcard::to_stdvec(&message).unwrap();
         prop_assert_eq!(postcard::from_bytes::<Message>(&row).unwrap(), message);
@@ -354,7 +458,7 @@ proptest! {
 
     #[test]
     fn arbitrary_records_never_panic(
-        topic in 0_usize..11,
+        topic in 0_usize..15,
         key in any::<Option<Vec<u8>>>(),
         value in any::<Option<Vec<u8>>>(),
         kind in any::<Option<Vec<u8>>>(),
@@ -376,7 +480,7 @@ proptest! {
 
     /// Whatever is written over a good payload: it is read or refused with a reason.
     #[test]
-    fn damaged_payloads_never_panic(index in 0_usize..15, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn damaged_payloads_never_panic(index in 0_usize..19, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut golden = record(&as_json(&samples()[index].1));
         if let Some(value) = golden.value.as_mut().filter(|value| !value.is_empty()) {
             let at = at.index(value.len());

@@ -9,27 +9,28 @@ use crate::kafka::error::KafkaError;
 use crate::kafka::probe::Probe;
 use crate::kafka::reader::Isolation;
 use crate::time::Millis;
-use crate::topic::{Topic, Topics};
+use crate::topic::{Channel, Topics};
 
 /// Other producers' transactions are open for milliseconds; what is open for longer is looked into.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Partitions of our topics whose last stable offset stays behind their end. Topics that are not there have none.
+/// Partitions of our topics whose last stable offset stays behind their end.
 pub(super) fn behind(
     connection: &Connection,
     topics: &Topics,
     limit: Duration,
-) -> Result<Vec<(Topic, i32)>, KafkaError> {
+) -> Result<Vec<(Channel, i32)>, KafkaError> {
     let limit = limit.max(PATIENCE * 2);
     let written = Probe::new(connection, Isolation::ReadUncommitted, None, limit)?;
     let visible = Probe::new(connection, Isolation::ReadCommitted, None, limit)?;
     let mut behind = Vec::new();
-    for topic in Topic::ALL.into_iter().filter(|topic| !topic.is_logbooks()) {
-        let name = topics.name(topic);
-        for partition in written.partitions(&name)? {
+    let ours = |name: &String| topics.channel(name).filter(|channel| !channel.is_logbooks());
+    for (name, partitions) in written.topics()? {
+        let Some(channel) = ours(&name) else { continue };
+        for partition in partitions {
             let end = written.watermarks(&name, partition)?.1;
             if visible.watermarks(&name, partition)?.1 < end {
-                behind.push((topic, partition, end));
+                behind.push((channel.clone(), partition, end));
             }
         }
     }
@@ -37,14 +38,14 @@ pub(super) fn behind(
     while !behind.is_empty() && Instant::now() < patient_until {
         std::thread::park_timeout(Duration::from_millis(50));
         let mut still = Vec::with_capacity(behind.len());
-        for (topic, partition, end) in behind {
-            if visible.watermarks(&topics.name(topic), partition)?.1 < end {
-                still.push((topic, partition, end));
+        for (channel, partition, end) in behind {
+            if visible.watermarks(&topics.name(&channel), partition)?.1 < end {
+                still.push((channel, partition, end));
             }
         }
         behind = still;
     }
-    Ok(behind.into_iter().map(|(topic, partition, _)| (topic, partition)).collect())
+    Ok(behind.into_iter().map(|(channel, partition, _)| (channel, partition)).collect())
 }
 
 /// The clock, for the time of a message that says nothing else.

@@ -163,7 +163,7 @@ impl Work {
         let at = settle::now();
         let messages: Vec<Message> = behind
             .iter()
-            .map(|(topic, partition)| message::settled(*topic, *partition, &self.transactional_id, at))
+            .map(|(channel, partition)| message::settled(channel, *partition, &self.transactional_id, at))
             .collect();
         let partitions = behind.iter().map(|(_, partition)| *partition).collect();
         self.publish(&Batch { messages, positions: None, partitions: Some(partitions) }).map(drop)
@@ -201,7 +201,7 @@ impl Work {
 
     fn send_all(&mut self, batch: &Batch, deadline: Instant) -> Result<Vec<Placed>, PublishError> {
         let messages = &batch.messages;
-        let names: Vec<String> = messages.iter().map(|message| self.topics.name(message.topic)).collect();
+        let names: Vec<String> = messages.iter().map(|message| self.topics.name(&message.channel)).collect();
         let mut places: Vec<Option<(i32, i64)>> = vec![None; messages.len()];
         let mut open = messages.len();
         for (index, name) in names.iter().enumerate() {
