@@ -36,7 +36,8 @@ pub struct Extent {
     pub kind: ExtentKind,
 }
 
-/// A datagram that says how a stream is to be decoded: its Configure, or a later `BeginRun` with new Names.
+/// A datagram that says how a stream is to be decoded: its Configure, or a later `BeginRun` with new Names. It may lie in the
+/// stream's small file, where transitions stand whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigurePlace {
     /// The file: of the same stream as the extents that it decodes.
@@ -88,7 +89,7 @@ pub struct Image {
     /// for HDF5 and CBF.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub configure: Vec<ConfigurePlace>,
-    /// Counts the changes of `configure` within the run, from 0: what is decoded by the same epoch shares its tables.
+    /// A hash of `configure`: images of a run with the same one share their tables.
     #[serde(default)]
     pub names_epoch: u32,
     /// What the small data say of the shot.
@@ -142,10 +143,16 @@ pub struct Indexed {
     pub site: SiteName,
     /// Counts the messages of this key, from 1.
     pub number: u32,
+    /// Whether the run was begun under the trial as it was taken, and not to be worked again: what a correction of the run
+    /// brings is added.
+    pub live: bool,
     /// How many images are published for the site; those moved elsewhere are not counted here.
     pub images: u64,
     /// Whether more may come.
     pub state: IndexState,
+    /// A hash of the files and generations of the manifest that was taken; none while the run is being taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Fingerprint>,
     /// How far each index file was taken, by name.
     pub positions: Vec<IndexPosition>,
     /// When.
