@@ -7,6 +7,7 @@ pub mod cbf;
 pub(crate) mod damaged;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod xtc;
 pub mod xtc2;
 
 /// Why bytes did not give what was asked of them.

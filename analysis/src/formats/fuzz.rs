@@ -2,6 +2,7 @@
 //! (`analysis/fuzz`): reads all that can be read in them. Fine bytes and bad ones may come; a panic, an allocation larger
 //! than the bytes allow, or no end is a fault.
 
+use super::xtc;
 use super::xtc2::{self, Configuration, Service, smd::SmdReader};
 use crate::frame::Shot;
 
@@ -49,4 +50,36 @@ pub fn smd(bytes: &[u8]) {
     let rest = bytes.get(usize::try_from(pieces.position()).unwrap_or(usize::MAX)..).unwrap_or_default();
     let second = first.and_then(|()| pieces.read(rest, &mut piecewise));
     assert_eq!((outcome, at_once, whole.position()), (second, piecewise, pieces.position()));
+}
+
+/// As an LCLS-I stream or its small file.
+pub fn xtc(bytes: &[u8]) {
+    let mut configuration = xtc::Configuration::default();
+    for datagram in xtc::datagrams(bytes, 0) {
+        let Ok(datagram) = datagram else { return };
+        if datagram.header.service == xtc::Service::Configure {
+            configuration = xtc::Configuration::of(&datagram).unwrap_or_default();
+        }
+        let mut leaves = 0;
+        for leaf in datagram.leaves().flatten() {
+            leaves += 1;
+            let _ = (leaf.src.to_string(), leaf.kind.to_string(), leaf.damage.to_string());
+            if let Ok(frame) = xtc::image::frame(&leaf, &configuration) {
+                assert_eq!(frame.shape.len(), frame.pixels.len());
+                // A CSPAD's frame has room for sections that are not stored.
+                assert!(frame.pixels.len() <= bytes.len().max(32 * 185 * 388), "no more pixels than bytes");
+            }
+        }
+        assert!(leaves <= datagram.bytes.len() / xtc::XTC_HEADER, "no more containers than bytes");
+        let _ = xtc::image::shot(&datagram, &mut Shot::default());
+        let _ = xtc::smd::place(&datagram);
+        let _ = xtc::smd::proxies(&datagram).count();
+    }
+}
+
+/// As the index file of an LCLS-I stream.
+pub fn idx(bytes: &[u8]) {
+    if let Ok(index) = xtc::idx::Index::parse(bytes) {
+        assert!(index.shots.len() <= bytes.len() / 36 && index.cycles.len() <= bytes.len() / 20);
+    }
 }
