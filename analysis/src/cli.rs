@@ -1,8 +1,27 @@
 //! The command line: what can be said, and who does it. Prints for people on standard output, faults on standard error.
+//! Decides nothing.
 
+/// Prints a line. Whoever reads it may have seen enough (`| head`): then there is nothing more to do.
+macro_rules! say {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        if writeln!(std::io::stdout(), $($argument)*).is_err() {
+            std::process::exit(0);
+        }
+    }};
+}
+
+mod failure;
+mod kafka;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+
+use failure::Failure;
 
 /// From a run's files to a result per image.
 #[derive(Debug, Parser)]
@@ -12,10 +31,70 @@ use clap::Parser;
     propagate_version = true,
     after_help = "Exit status: 0 done, 1 failed, 2 wrong configuration, usage or name."
 )]
-struct Cli {}
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
 
-/// The program.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration and list all that is wrong with it.
+    CheckConfig {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Compare the topics on Kafka with what they should be.
+    Topics {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Make those that are not there. Safe to repeat; never changes one that is there.
+        #[arg(long)]
+        create: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration of the analysis' services.
+    #[arg(long, value_name = "FILE", env = "LIGHTRAIL_ANALYSIS_CONFIG")]
+    config: PathBuf,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, Failure> {
+        Ok(Config::load(&self.config)?)
+    }
+}
+
+/// Does what the command line says; the exit status tells the truth.
 pub fn main() -> ExitCode {
-    let Cli {} = Cli::parse();
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| Failure::Other(anyhow::Error::new(why).context("threads cannot be started")))
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(obey(cli.command));
+            // A thread that hangs in a call of a library must not keep the process.
+            runtime.shutdown_background();
+            outcome
+        });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+async fn obey(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::CheckConfig { file } => {
+            let config = Config::load(&file)?;
+            say!("{}: right; works at {}, {} sites", file.display(), config.site, config.sites.len());
+            Ok(())
+        }
+        Command::Topics { file, create } => kafka::topics(&file.load()?, create).await,
+    }
 }

@@ -4,6 +4,7 @@
 //! Never here: copying files between sites (the mover's), starting jobs (the trigger's), databases (the console's).
 
 pub mod cli;
+pub mod config;
 pub mod constants;
 pub mod detectors;
 pub mod formats;

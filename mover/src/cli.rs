@@ -255,7 +255,7 @@ async fn obey(command: Command) -> Result<(), Failure> {
 
 async fn run_mover(file: &Path, options: Options) -> Result<(), Failure> {
     let config = Config::load(file)?;
-    crate::telemetry::start(&config.log).map_err(Failure::Usage)?;
+    lightrail_service::telemetry::start(&config.log).map_err(Failure::Usage)?;
     run(config, options, signals::shutdown()?).await?;
     Ok(())
 }

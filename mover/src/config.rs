@@ -4,25 +4,25 @@
 
 mod parse;
 mod places;
-mod read;
 mod routes;
-mod secret;
 mod setting;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lightrail_service::settings;
 use lightrail_topics::{Millis, MoverName, SiteName};
 
-pub use places::{Door, Engine, ExperimentRules, Experiments, Site, Verify, Watch};
-pub use read::{Fault, near, nearest};
+pub use lightrail_service::settings::{
+    ConfigError, Door, Fault, Kafka, Log, LogFormat, Property, Secret, SecretError, SecretSource, SecretText,
+    near, nearest,
+};
+pub use places::{Engine, ExperimentRules, Experiments, Site, Verify, Watch};
 pub use routes::{RouteLine, RouteTo};
-pub use secret::{Secret, SecretError, SecretSource, SecretText};
 
 /// The example configuration, the one that the repository holds and its tests check.
 pub const EXAMPLE: &str = include_str!("../lightrail-mover.example.toml");
@@ -40,6 +40,8 @@ pub struct Config {
     pub start_from: Option<StartFrom>,
     /// `[kafka]`.
     pub kafka: Kafka,
+    /// `[kafka.logbook]`: the whole names of the logbook's topics, all with one prefix.
+    pub logbook_topics: LogbookTopics,
     /// `[journal]`.
     pub journal: Journal,
     /// `[sites.<NAME>]`.
@@ -75,32 +77,6 @@ pub enum StartFrom {
     Time(Millis),
     /// With all that the topics still hold.
     Earliest,
-}
-
-/// How Kafka is reached and what its topics are called.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Kafka {
-    /// `bootstrap`: brokers to ask first.
-    pub bootstrap: Vec<Door>,
-    /// `prefix`: stands before the names of our own topics; empty by default. The logbook's names are whole.
-    pub prefix: String,
-    /// `partitions` of the topics that `topics --create` makes, from 1.
-    pub partitions: u32,
-    /// `replication` of those topics; the broker's default where it is left out.
-    pub replication: Option<u32>,
-    /// `[kafka.properties]`: librdkafka's own names, passed through.
-    pub properties: BTreeMap<String, Property>,
-    /// `[kafka.logbook]`: the whole names of the logbook's topics, all with one prefix.
-    pub logbook: LogbookTopics,
-}
-
-/// The value of a librdkafka property.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Property {
-    /// As it stands in the file.
-    Plain(String),
-    /// Read when the mover starts.
-    Secret(Secret),
 }
 
 /// What the logbook's topics are called, without our prefix.
@@ -215,59 +191,6 @@ pub struct Shutdown {
     pub drain_for: Duration,
 }
 
-/// The log on standard error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// `filter` in the words of `tracing`: `info`, `lightrail_mover=debug`.
-    pub filter: String,
-    /// `format`.
-    pub format: LogFormat,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
-/// All that is wrong with a configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("configuration {} cannot be read", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file can be read and is wrong: one line per fault.
-    #[error("{}", Lines(path, faults))]
-    Faults {
-        /// The file.
-        path: PathBuf,
-        /// In the order of the file, at least one.
-        faults: Vec<Fault>,
-    },
-}
-
-/// One line per fault, each with the file's name.
-struct Lines<'a>(&'a Path, &'a [Fault]);
-
-impl fmt::Display for Lines<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.1.iter().enumerate() {
-            let end = if index == 0 { "" } else { "\n" };
-            write!(f, "{end}{}: {fault}", self.0.display())?;
-        }
-        Ok(())
-    }
-}
-
 impl Config {
     /// Reads a configuration from its text. Opens nothing.
     ///
@@ -279,34 +202,14 @@ impl Config {
 
     /// Reads a configuration file and looks whether the secrets that it names can be read.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let faults = match Self::parse(&text) {
-            Ok(config) => match config.missing_secrets() {
-                faults if faults.is_empty() => return Ok(config),
-                faults => faults,
-            },
-            Err(faults) => faults,
-        };
-        Err(ConfigError::Faults { path: path.to_owned(), faults })
+        settings::load(path, Self::parse, |config| config.secrets().cloned().collect())
     }
 
     /// Every secret that is named.
     fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        let properties = self.kafka.properties.values().filter_map(|property| match property {
-            Property::Secret(secret) => Some(secret),
-            Property::Plain(_) => None,
-        });
         let others = [self.http.token.as_ref(), self.http.secret_prefix.as_ref()];
         let logbook = self.logbook.as_ref().and_then(|logbook| logbook.token.as_ref());
-        properties.chain(others.into_iter().flatten()).chain(logbook)
-    }
-
-    /// Secrets that are named but cannot be read now.
-    fn missing_secrets(&self) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = self.secrets().filter_map(Secret::fault).collect();
-        faults.sort();
-        faults
+        self.kafka.secrets().chain(others.into_iter().flatten()).chain(logbook)
     }
 
     /// The name of this host: the configured one, else the machine's.
@@ -318,26 +221,5 @@ impl Config {
     /// The sites to which copies can go: all but the source.
     pub fn destinations(&self) -> impl Iterator<Item = (&SiteName, &Site)> {
         self.sites.iter().filter(|(name, _)| **name != self.source)
-    }
-}
-
-impl Kafka {
-    /// The brokers as librdkafka wants them: `host:port,host:port`.
-    pub fn bootstrap_servers(&self) -> String {
-        self.bootstrap.iter().map(Door::to_string).collect::<Vec<_>>().join(",")
-    }
-
-    /// All properties for librdkafka, secrets read.
-    pub fn client_properties(&self) -> Result<BTreeMap<String, String>, SecretError> {
-        self.properties
-            .iter()
-            .map(|(name, property)| {
-                let value = match property {
-                    Property::Plain(text) => text.clone(),
-                    Property::Secret(secret) => secret.read()?.expose().to_owned(),
-                };
-                Ok((name.clone(), value))
-            })
-            .collect()
     }
 }

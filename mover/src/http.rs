@@ -73,7 +73,8 @@ pub enum ServeError {
 
 /// Begins to serve as configured; ends when the handle is aborted.
 pub async fn serve(config: &Config, questions: mpsc::Sender<Question>) -> Result<JoinHandle<()>, ServeError> {
-    let interface = Interface::new(&config.http, Asker::new(questions), crate::telemetry::metrics())?;
+    let interface =
+        Interface::new(&config.http, Asker::new(questions), lightrail_service::telemetry::metrics())?;
     let address = config.http.listen;
     let listener = TcpListener::bind(address).await.map_err(|why| ServeError::Listen(address, why))?;
     tracing::info!(address = %listener.local_addr().unwrap_or(address), "http interface listens");

@@ -20,7 +20,6 @@ pub mod outbox;
 pub mod owner;
 pub mod rival;
 pub mod run;
-pub mod telemetry;
 #[cfg(test)]
 mod tidy;
 pub mod view;

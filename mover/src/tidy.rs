@@ -8,10 +8,11 @@ fn sources() -> Vec<(String, String)> {
     let root =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a crate lies in the workspace").to_owned();
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["topics", "bindings", "mover", "analysis", "compose", "tests", "bench"]
-        .iter()
-        .map(|name| root.join(name))
-        .collect();
+    let mut folders: Vec<PathBuf> =
+        ["topics", "bindings", "service", "mover", "analysis", "compose", "tests", "bench"]
+            .iter()
+            .map(|name| root.join(name))
+            .collect();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).expect("a folder of the workspace") {
             let path = entry.expect("an entry").path();

@@ -18,14 +18,12 @@ use crate::config::{Config, ConfigError, RouteLine};
 const WITHIN: Duration = Duration::from_secs(20);
 
 fn connection(config: &Config) -> Result<Connection, Failure> {
-    let mut connection = Connection::plain(config.kafka.bootstrap_servers(), format!("{}-cli", config.mover));
-    connection.properties =
-        config.kafka.client_properties().map_err(|why| Failure::Usage(anyhow::Error::new(why)))?;
-    Ok(connection)
+    let connection = config.kafka.connection(format!("{}-cli", config.mover));
+    connection.map_err(|why| Failure::Usage(anyhow::Error::new(why)))
 }
 
 fn names(config: &Config) -> Result<Topics, Failure> {
-    Topics::new(&config.kafka.prefix).map_err(|why| Failure::Usage(anyhow!(why)))
+    config.kafka.topics().map_err(|why| Failure::Usage(anyhow!(why)))
 }
 
 fn said(bootstrap: String) -> impl FnOnce(KafkaError) -> Failure {
@@ -34,9 +32,8 @@ fn said(bootstrap: String) -> impl FnOnce(KafkaError) -> Failure {
 
 /// Compares our topics with what they should be, and makes what is missing if told to.
 pub(super) async fn topics(config: &Config, create: bool) -> Result<(), Failure> {
-    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-    let specs =
-        names(config)?.specs(number(config.kafka.partitions), config.kafka.replication.map_or(-1, number));
+    let (partitions, replication) = config.kafka.partitions_and_replication();
+    let specs = names(config)?.specs(partitions, replication);
     let admin = Admin::new(&connection(config)?, WITHIN);
     let reports = if create { admin.create_topics(&specs).await } else { admin.describe(&specs).await };
     let reports = reports.map_err(said(config.kafka.bootstrap_servers()))?;

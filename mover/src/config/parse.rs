@@ -1,19 +1,15 @@
 //! From TOML to [`Config`]: names and defaults of all settings, and what must agree between them.
 //! Goes on after a fault, so that all are found.
 
-pub(super) mod places;
+mod places;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lightrail_service::settings::{self, Fault, Kafka, Log, Section, Size, Url, secret, topic_name};
 use lightrail_topics::SiteName;
-use toml::de::DeTable;
 
-use super::read::{Book, Fault, Section};
-use super::setting::{List, Property as PropertyText, Size, Url};
 use super::{
-    Breaker, Config, Http, Journal, Kafka, Log, LogFormat, Logbook, LogbookTopics, Patience, Property, Retry,
-    Secret, SecretSource, Shutdown, Sweep, Watch,
+    Breaker, Config, Http, Journal, Logbook, LogbookTopics, Patience, Retry, Shutdown, Sweep, Watch,
 };
 
 const MIB: u64 = 1 << 20;
@@ -23,54 +19,17 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Properties that the mover sets itself: another value would break what it promises.
-const OURS: [&str; 11] = [
-    "auto.offset.reset",
-    "bootstrap.servers",
-    "client.id",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.idempotence",
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "isolation.level",
-    "transactional.id",
-];
-
-/// Properties that must not stand in the file themselves.
-const SECRETS: [&str; 6] = [
-    "sasl.password",
-    "sasl.oauthbearer.client.secret",
-    "sasl.oauthbearer.config",
-    "ssl.key.password",
-    "ssl.keystore.password",
-    "ssl.key.pem",
-];
-
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Fault>> {
-    let book = Book::new(text);
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let line = error.span().map_or(1, |span| book.line(span.start));
-        book.fault(line, "", format!("is no TOML: {}", error.message().replace('\n', ", ")));
-    }
-    let config = whole(&book, table.get_ref());
-    let faults = book.into_faults();
-    match config {
-        Some(config) if faults.is_empty() => Ok(config),
-        _ => Err(faults),
-    }
+    settings::parse(text, whole)
 }
 
 /// The whole file. `None` only when a fault was noted.
-pub(super) fn whole<'t>(book: &Book<'t>, table: &DeTable<'t>) -> Option<Config> {
-    let top = Section::new(book, "", 1, Some(table));
+pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
     let mover = top.required("mover");
     let host = top.optional("host");
     let source: Option<SiteName> = top.required("source");
     let start_from = top.optional("start_from");
-    let kafka = kafka(top.section("kafka"));
+    let (kafka, logbook_topics) = kafka(top.section("kafka"));
     let journal = journal(top.section("journal"));
     let sites = places::sites(&top.section("sites"));
     let names: Vec<SiteName> = sites.keys().cloned().collect();
@@ -87,7 +46,7 @@ pub(super) fn whole<'t>(book: &Book<'t>, table: &DeTable<'t>) -> Option<Config> 
     let http = http(top.section("http"));
     let sweep = sweep(top.section("sweep"));
     let shutdown = shutdown(top.section("shutdown"));
-    let log = log(top.section("log"));
+    let log = Log::read(top.section("log"));
     if let Some(source) = &source {
         places::agree(&top, source, &sites, &names);
     }
@@ -98,6 +57,7 @@ pub(super) fn whole<'t>(book: &Book<'t>, table: &DeTable<'t>) -> Option<Config> 
         source: source?,
         start_from,
         kafka: kafka?,
+        logbook_topics,
         journal: journal?,
         sites: sites.into_iter().map(|(name, site)| Some((name, site?))).collect::<Option<_>>()?,
         experiments,
@@ -113,16 +73,8 @@ pub(super) fn whole<'t>(book: &Book<'t>, table: &DeTable<'t>) -> Option<Config> 
     })
 }
 
-fn kafka(section: Section<'_, '_>) -> Option<Kafka> {
-    let bootstrap = section.required::<List<_>>("bootstrap").map(|list| list.0);
-    if bootstrap.as_ref().is_some_and(Vec::is_empty) {
-        section.fault("bootstrap", "names no broker");
-    }
-    let prefix: String = section.optional("prefix").unwrap_or_default();
-    topic_name(&section, "prefix", &prefix);
-    let partitions = section.or("partitions", 4);
-    let replication = section.optional("replication");
-    let properties = properties(section.section("properties"));
+fn kafka(section: Section<'_, '_>) -> (Option<Kafka>, LogbookTopics) {
+    let kafka = Kafka::read(&section);
     let names = section.section("logbook");
     let name = |key: &str| {
         let name = names.or(key, key.to_owned());
@@ -147,56 +99,7 @@ fn kafka(section: Section<'_, '_>) -> Option<Kafka> {
     }
     names.finish();
     section.finish();
-    Some(Kafka { bootstrap: bootstrap?, prefix, partitions, replication, properties, logbook })
-}
-
-fn topic_name(section: &Section<'_, '_>, key: &str, name: &str) {
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if name.len() > 200 || !name.bytes().all(good) {
-        section.fault(key, format!("`{name}` is no topic's name: up to 200 letters, digits, dots, - and _"));
-    }
-}
-
-fn properties(section: Section<'_, '_>) -> BTreeMap<String, Property> {
-    let mut properties = BTreeMap::new();
-    for key in section.names() {
-        let secret = ["_file", "_env"].iter().find_map(|end| key.strip_suffix(end).map(|name| (name, *end)));
-        let (name, property) = match secret {
-            Some((name, end)) => (name, secret_of(&section, name, end).map(Property::Secret)),
-            None => (key.as_str(), section.optional(&key).map(|PropertyText(text)| Property::Plain(text))),
-        };
-        if OURS.contains(&name) {
-            section.fault(&key, "is set by the mover itself; remove it");
-        } else if SECRETS.contains(&name) && secret.is_none() {
-            section.fault(&key, format!("is a secret; use \"{name}_file\" or \"{name}_env\""));
-        } else if let Some(property) = property
-            && properties.insert(name.to_owned(), property).is_some()
-        {
-            section.fault(&key, format!("{name} is set twice"));
-        }
-    }
-    section.finish();
-    properties
-}
-
-/// A secret named by `<name>_file` or `<name>_env`.
-fn secret_of(section: &Section<'_, '_>, name: &str, end: &str) -> Option<Secret> {
-    let key = format!("{name}{end}");
-    let source = match end {
-        "_file" => SecretSource::File(section.optional(&key)?),
-        _ => SecretSource::Env(section.optional(&key)?),
-    };
-    Some(Secret::new(source, section.key(&key), section.line_of(&key)))
-}
-
-/// A secret that may be left out; naming it in the file itself, or twice, is a fault.
-fn secret(section: &Section<'_, '_>, name: &str) -> Option<Secret> {
-    let file = secret_of(section, name, "_file");
-    let env = secret_of(section, name, "_env");
-    if file.is_some() && env.is_some() {
-        section.fault(&format!("{name}_env"), format!("{name}_file is there too; keep one"));
-    }
-    file.or(env)
+    (kafka, logbook)
 }
 
 fn journal(section: Section<'_, '_>) -> Option<Journal> {
@@ -284,13 +187,4 @@ fn shutdown(section: Section<'_, '_>) -> Shutdown {
     let shutdown = Shutdown { drain_for: section.or("drain_for", MINUTE) };
     section.finish();
     shutdown
-}
-
-fn log(section: Section<'_, '_>) -> Log {
-    let log = Log {
-        filter: section.or("filter", "info".to_owned()),
-        format: section.or("format", LogFormat::Text),
-    };
-    section.finish();
-    log
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lightrail_service::settings::Door;
 use lightrail_topics::{ChecksumKind, Experiment, Instrument, SiteName};
 
 /// A site: its doors, its prefix and its limits. Limits hold whether it gives or takes.
@@ -36,15 +37,6 @@ pub struct Site {
     pub recheck: bool,
     /// `mode` of files at this site, such as `0o440`.
     pub mode: u32,
-}
-
-/// A host and a port.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Door {
-    /// Name or address; an IPv6 address in brackets.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
 }
 
 /// What copies a file.

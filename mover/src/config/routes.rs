@@ -1,11 +1,7 @@
 //! The file of `routes apply`: a TOML table per experiment, read with the same care as the configuration.
 
+use lightrail_service::settings::{self, Fault, List, Section, known_site};
 use lightrail_topics::{Experiment, SiteName};
-use toml::de::DeTable;
-
-use super::parse::places::known_site;
-use super::read::{Book, Fault, Section};
-use super::setting::List;
 
 /// What a routes file says of one experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +31,10 @@ impl RouteLine {
     /// # Errors
     /// All faults, in the order of the text.
     pub fn parse(text: &str, sites: &[SiteName]) -> Result<Vec<Self>, Vec<Fault>> {
-        let book = Book::new(text);
-        let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            let line = error.span().map_or(1, |span| book.line(span.start));
-            book.fault(line, "", format!("is no TOML: {}", error.message().replace('\n', ", ")));
-        }
-        let top = Section::new(&book, "", 1, Some(table.get_ref()));
+        settings::parse(text, |top| Some(Self::all(&top, sites)).inspect(|_| top.finish()))
+    }
+
+    fn all(top: &Section<'_, '_>, sites: &[SiteName]) -> Vec<Self> {
         let mut lines = Vec::new();
         for name in top.names() {
             match name.parse::<Experiment>() {
@@ -49,9 +42,7 @@ impl RouteLine {
                 Err(why) => top.fault(&name, why.to_string()),
             }
         }
-        top.finish();
-        let faults = book.into_faults();
-        if faults.is_empty() { Ok(lines) } else { Err(faults) }
+        lines
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use toml::de::DeTable;
 
+use lightrail_service::settings::{Book, Section};
+
 use super::parse::whole;
-use super::read::Book;
 use super::*;
 
 /// The example with its comments removed: `# key = value` (defaults), and `#: ` (examples) where wanted.
@@ -67,7 +68,7 @@ fn the_example_names_every_setting() {
     let book = Book::new(&text);
     let (table, errors) = DeTable::parse_recoverable(&text);
     assert!(errors.is_empty());
-    whole(&book, table.get_ref());
+    whole(Section::top(&book, table.get_ref()));
     let asked = book.asked();
     assert!(asked.len() > 80, "only {} settings", asked.len());
     let named: BTreeSet<String> =
@@ -140,7 +141,7 @@ listen = "0.0.0.0:80"
     line 3: strat_from: unknown setting, did you mean `start_from`?
     line 5: kafka.bootstrap: `localhost` names no port; expected host:port, such as "dtn04.nersc.gov:1094"
     line 7: kafka.properties.sasl.password: is a secret; use "sasl.password_file" or "sasl.password_env"
-    line 8: kafka.properties.group.id: is set by the mover itself; remove it
+    line 8: kafka.properties.group.id: is set by the service itself; remove it
     line 11: journal.reserve: expected a size in words such as "8MiB" or "100GB"
     line 14: sites.SLAC.prefix: `data` does not begin with /; expected an absolute path such as "/data/psdm"
     line 15: sites.SLAC.engin: unknown setting, did you mean `engine`?
@@ -245,7 +246,7 @@ fn the_logbooks_topics_have_one_prefix() {
     let right = with(
         "[kafka.logbook]\nruns = \"a.runs\"\nfile_catalog = \"a.file_catalog\"\nexperiments = \"a.experiments\"",
     );
-    assert_eq!(right.unwrap().kafka.logbook.runs, "a.runs");
+    assert_eq!(right.unwrap().logbook_topics.runs, "a.runs");
     let wrong = with("[kafka.logbook]\nruns = \"a.runs\"").unwrap_err();
     let keys: Vec<&str> = wrong.iter().map(|fault| fault.key.as_str()).collect();
     assert_eq!(keys, ["kafka.logbook.experiments", "kafka.logbook.file_catalog"]);

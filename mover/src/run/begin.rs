@@ -35,7 +35,7 @@ pub(super) fn topics(config: &Config) -> Result<Topics, RunError> {
         |what: String, source: Box<dyn std::error::Error + Send + Sync>| RunError::Start { what, source };
     let topics = Topics::new(&config.kafka.prefix)
         .map_err(|error| refused("topic names cannot be made".to_owned(), error.into()))?;
-    let names = &config.kafka.logbook;
+    let names = &config.logbook_topics;
     let prefix = names.runs.strip_suffix("runs").unwrap_or_default().to_owned();
     let expected =
         [(&names.runs, "runs"), (&names.file_catalog, "file_catalog"), (&names.experiments, "experiments")];
@@ -51,13 +51,10 @@ pub(super) fn topics(config: &Config) -> Result<Topics, RunError> {
 }
 
 pub(super) fn connection(config: &Config, identity: &Identity) -> Result<Connection, RunError> {
-    let properties = config.kafka.client_properties().map_err(|error| RunError::Start {
+    config.kafka.connection(identity.client_id()).map_err(|error| RunError::Start {
         what: "kafka's properties cannot be read".to_owned(),
         source: error.into(),
-    })?;
-    let mut connection = Connection::plain(config.kafka.bootstrap_servers(), identity.client_id());
-    connection.properties = properties;
-    Ok(connection)
+    })
 }
 
 pub(super) fn rules(config: &Config, identity: &Identity) -> Rules {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use lightrail_service::settings::{List, Prefix, Section, Size, known_site};
 use lightrail_topics::{ChecksumKind, Experiment, SiteName};
 
-use super::super::read::{Section, nearest};
-use super::super::setting::{List, Mode, Prefix, Size};
+use super::super::setting::Mode;
 use super::super::{Engine, ExperimentRules, Experiments, Site, Verify, Watch};
 use super::{GIB, HOUR, MIB, MINUTE, SECOND};
 
@@ -93,21 +93,6 @@ pub(super) fn agree(
     }
     if !sites.is_empty() && sites.keys().all(|name| name == source) {
         places.fault("", format!("only the source {source} is named; name at least one site to copy to"));
-    }
-}
-
-pub(in super::super) fn known_site(
-    section: &Section<'_, '_>,
-    key: &str,
-    site: &SiteName,
-    sites: &[SiteName],
-) {
-    if !sites.contains(site) {
-        let hint = match nearest(site.as_str(), sites.iter().map(SiteName::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("add [sites.{site}]"),
-        };
-        section.fault(key, format!("site `{site}` is not configured, {hint}"));
     }
 }
 

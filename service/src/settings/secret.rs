@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::read::Fault;
+use super::read::{Fault, Section};
 
 /// Where a secret is found, and where the configuration says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,4 +97,24 @@ impl Secret {
         };
         Some(Fault { line: self.line, key: self.key.clone(), what })
     }
+}
+
+/// A secret named by `<name>_file` or `<name>_env`, `end` being one of these two.
+pub fn secret_of(section: &Section<'_, '_>, name: &str, end: &str) -> Option<Secret> {
+    let key = format!("{name}{end}");
+    let source = match end {
+        "_file" => SecretSource::File(section.optional(&key)?),
+        _ => SecretSource::Env(section.optional(&key)?),
+    };
+    Some(Secret::new(source, section.key(&key), section.line_of(&key)))
+}
+
+/// A secret that may be left out; naming it in the file itself, or twice, is a fault.
+pub fn secret(section: &Section<'_, '_>, name: &str) -> Option<Secret> {
+    let file = secret_of(section, name, "_file");
+    let env = secret_of(section, name, "_env");
+    if file.is_some() && env.is_some() {
+        section.fault(&format!("{name}_env"), format!("{name}_file is there too; keep one"));
+    }
+    file.or(env)
 }

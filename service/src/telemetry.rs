@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat};
+use crate::settings::{Log, LogFormat};
 
 /// Starts the log as configured; `RUST_LOG` goes above the configuration.
 ///

@@ -31,43 +31,44 @@ impl fmt::Display for Fault {
 
 /// The text being read, the faults found so far and the settings asked for.
 #[derive(Debug)]
-pub(super) struct Book<'t> {
+pub struct Book<'t> {
     text: &'t str,
     faults: RefCell<Vec<Fault>>,
     asked: RefCell<BTreeSet<String>>,
 }
 
 impl<'t> Book<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    /// Of this text, nothing found yet.
+    pub fn new(text: &'t str) -> Self {
         Self { text, faults: RefCell::default(), asked: RefCell::default() }
     }
 
     /// The line, from 1, in which a byte of the text lies.
-    pub(super) fn line(&self, offset: usize) -> usize {
+    pub fn line(&self, offset: usize) -> usize {
         1 + self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
     }
 
-    pub(super) fn fault(&self, line: usize, key: impl Into<String>, what: impl Into<String>) {
+    /// Notes a fault.
+    pub fn fault(&self, line: usize, key: impl Into<String>, what: impl Into<String>) {
         self.faults.borrow_mut().push(Fault { line, key: key.into(), what: what.into() });
     }
 
     /// All faults in the order of the file.
-    pub(super) fn into_faults(self) -> Vec<Fault> {
+    pub fn into_faults(self) -> Vec<Fault> {
         let mut faults = self.faults.into_inner();
         faults.sort();
         faults.dedup();
         faults
     }
 
-    /// Every setting that was asked for, whether or not the file has it.
-    #[cfg(test)]
-    pub(super) fn asked(&self) -> BTreeSet<String> {
+    /// Every setting that was asked for, whether or not the file has it: what a test holds an example against.
+    pub fn asked(&self) -> BTreeSet<String> {
         self.asked.borrow().clone()
     }
 }
 
 /// A value that a setting can have.
-pub(super) trait Setting: Sized {
+pub trait Setting: Sized {
     /// What is expected, with an example: `a duration such as "90s"`.
     const EXPECTED: &'static str;
 
@@ -76,8 +77,9 @@ pub(super) trait Setting: Sized {
 }
 
 /// A table of the file, or one that it leaves out.
-pub(super) struct Section<'b, 't> {
-    pub(super) book: &'b Book<'t>,
+#[derive(Debug)]
+pub struct Section<'b, 't> {
+    book: &'b Book<'t>,
     /// The dotted key of the table, empty for the whole file.
     path: String,
     line: usize,
@@ -86,29 +88,34 @@ pub(super) struct Section<'b, 't> {
 }
 
 impl<'b, 't> Section<'b, 't> {
-    pub(super) fn new(book: &'b Book<'t>, path: &str, line: usize, table: Option<&'b DeTable<'t>>) -> Self {
+    /// The whole file.
+    pub fn top(book: &'b Book<'t>, table: &'b DeTable<'t>) -> Self {
+        Self::new(book, "", 1, Some(table))
+    }
+
+    fn new(book: &'b Book<'t>, path: &str, line: usize, table: Option<&'b DeTable<'t>>) -> Self {
         Self { book, path: path.to_owned(), line, table, known: RefCell::default() }
     }
 
     /// The dotted key of a setting of this table.
-    pub(super) fn key(&self, name: &str) -> String {
+    pub fn key(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     /// Whether the file has this table at all.
-    pub(super) fn is_given(&self) -> bool {
+    pub fn is_given(&self) -> bool {
         self.table.is_some()
     }
 
     /// The line of a setting, or of its table where it is left out.
-    pub(super) fn line_of(&self, name: &str) -> usize {
+    pub fn line_of(&self, name: &str) -> usize {
         self.table
             .and_then(|table| table.get_key_value(name))
             .map_or(self.line, |(key, _)| self.book.line(key.span().start))
     }
 
     /// Says that a setting is wrong.
-    pub(super) fn fault(&self, name: &str, what: impl Into<String>) {
+    pub fn fault(&self, name: &str, what: impl Into<String>) {
         self.book.fault(self.line_of(name), self.key(name), what);
     }
 
@@ -119,7 +126,7 @@ impl<'b, 't> Section<'b, 't> {
     }
 
     /// A setting that may be left out.
-    pub(super) fn optional<T: Setting>(&self, name: &str) -> Option<T> {
+    pub fn optional<T: Setting>(&self, name: &str) -> Option<T> {
         match T::read(self.value(name)?.get_ref()) {
             Ok(value) => Some(value),
             Err(why) if why.is_empty() => {
@@ -134,12 +141,12 @@ impl<'b, 't> Section<'b, 't> {
     }
 
     /// A setting that has a default.
-    pub(super) fn or<T: Setting>(&self, name: &str, default: T) -> T {
+    pub fn or<T: Setting>(&self, name: &str, default: T) -> T {
         self.optional(name).unwrap_or(default)
     }
 
     /// A setting that must be there.
-    pub(super) fn required<T: Setting>(&self, name: &str) -> Option<T> {
+    pub fn required<T: Setting>(&self, name: &str) -> Option<T> {
         if self.table.is_none_or(|table| !table.contains_key(name)) {
             self.value(name);
             self.fault(name, format!("is missing; expected {}", T::EXPECTED));
@@ -149,7 +156,8 @@ impl<'b, 't> Section<'b, 't> {
     }
 
     /// A table inside this one, empty where it is left out.
-    pub(super) fn section(&self, name: &str) -> Section<'b, 't> {
+    #[must_use]
+    pub fn section(&self, name: &str) -> Section<'b, 't> {
         let found = self.value(name);
         let table = found.and_then(|value| value.get_ref().as_table());
         if found.is_some() && table.is_none() {
@@ -159,7 +167,7 @@ impl<'b, 't> Section<'b, 't> {
     }
 
     /// The tables of a list `[[name]]`.
-    pub(super) fn sections(&self, name: &str) -> Vec<Section<'b, 't>> {
+    pub fn sections(&self, name: &str) -> Vec<Section<'b, 't>> {
         let Some(value) = self.value(name) else { return Vec::new() };
         let Some(list) = value.get_ref().as_array() else {
             self.fault(name, format!("expected a list of tables [[{}]]", self.key(name)));
@@ -179,7 +187,7 @@ impl<'b, 't> Section<'b, 't> {
     }
 
     /// The names in this table, all of which count as known: for tables whose keys the user chooses.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         let names: Vec<String> =
             self.table.into_iter().flat_map(|t| t.keys()).map(|k| k.get_ref().to_string()).collect();
         self.known.borrow_mut().extend(names.iter().cloned());
@@ -187,7 +195,7 @@ impl<'b, 't> Section<'b, 't> {
     }
 
     /// Says of every setting that nobody asked for that it is unknown.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         let known = self.known.borrow();
         for name in self.table.into_iter().flat_map(|table| table.keys()) {
             let name = name.get_ref().as_ref();

@@ -1,0 +1,7 @@
+//! How every Lightrail service begins: one TOML file of settings, read with every fault named at once; secrets that never
+//! stand in it; a log on standard error; metrics in memory.
+//!
+//! Never here: what a setting means to a service, any message, any work.
+
+pub mod settings;
+pub mod telemetry;
