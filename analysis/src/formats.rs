@@ -1,12 +1,14 @@
 //! Layouts of data files. Parsers take bytes: they never panic, never allocate by an unchecked length, never loop for ever,
 //! and never open a file themselves.
 
+pub mod array;
 pub(crate) mod bytes;
 pub mod cbf;
 #[cfg(test)]
 pub(crate) mod damaged;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod npy;
 pub mod xtc;
 pub mod xtc2;
 

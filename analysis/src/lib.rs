@@ -6,11 +6,13 @@
 pub mod cli;
 pub mod config;
 pub mod constants;
+pub mod decode;
 pub mod detectors;
 pub mod formats;
 pub mod frame;
 pub mod geometry;
 pub mod index;
+pub mod inputs;
 pub mod pipeline;
 pub mod plot;
 pub mod simulate;

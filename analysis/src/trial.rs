@@ -40,7 +40,8 @@ pub struct Parameters {
     /// `[calibration]`.
     #[serde(default)]
     pub calibration: Calibration,
-    /// `[[constants]]`: calibration constants per range of runs; the first that holds a run counts.
+    /// `[[constants]]`: calibration constants per range of runs; of all files that hold a run, the first that has a constant
+    /// counts for it.
     #[serde(default)]
     pub constants: Vec<Input>,
     /// `[[masks]]`: masks per range of runs; all that hold a run are combined.
@@ -151,6 +152,18 @@ pub struct Input {
 pub struct Sha256(String);
 
 impl Sha256 {
+    /// The checksum of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        use sha2::Digest as _;
+        use std::fmt::Write as _;
+        let mut digits = String::with_capacity(64);
+        for byte in sha2::Sha256::digest(bytes) {
+            // Writing into a String cannot fail.
+            let _ = write!(digits, "{byte:02x}");
+        }
+        Self(digits)
+    }
+
     /// The digits.
     pub fn as_str(&self) -> &str {
         &self.0

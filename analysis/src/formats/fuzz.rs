@@ -2,8 +2,8 @@
 //! (`analysis/fuzz`): reads all that can be read in them. Fine bytes and bad ones may come; a panic, an allocation larger
 //! than the bytes allow, or no end is a fault.
 
-use super::xtc;
 use super::xtc2::{self, Configuration, Service, smd::SmdReader};
+use super::{array, npy, xtc};
 use crate::frame::Shot;
 
 /// As an XTC2 stream.
@@ -81,5 +81,18 @@ pub fn xtc(bytes: &[u8]) {
 pub fn idx(bytes: &[u8]) {
     if let Ok(index) = xtc::idx::Index::parse(bytes) {
         assert!(index.shots.len() <= bytes.len() / 36 && index.cycles.len() <= bytes.len() / 20);
+    }
+}
+
+/// As a NumPy array, and as a text of numbers.
+pub fn npy(bytes: &[u8]) {
+    if let Ok(array) = npy::read(bytes) {
+        assert!(array.len() * array.element.size() <= bytes.len(), "no more elements than bytes");
+        assert_eq!(array.dims.iter().product::<usize>(), array.len());
+    }
+    if let Ok(array) =
+        std::str::from_utf8(bytes).map_err(drop).and_then(|text| array::read_text(text).map_err(drop))
+    {
+        assert!(array.len() <= bytes.len(), "no more numbers than bytes");
     }
 }

@@ -12,6 +12,7 @@ mod data;
 mod datagram;
 pub mod image;
 mod names;
+pub mod pixels;
 pub mod smd;
 #[cfg(test)]
 mod tests;

@@ -68,6 +68,16 @@ impl Configuration {
         self.cspads.get(&src).copied()
     }
 
+    /// The shape of a detector's images by its name, where the configuration tells it.
+    pub fn shape_of(&self, detector: &str) -> Option<Shape> {
+        let named = |src: &&Src| self.is_named(**src, detector);
+        if let Some(src) = self.jungfraus.keys().find(named) {
+            return self.jungfrau(*src);
+        }
+        let cspad = self.cspads.keys().find(named);
+        cspad.map(|_| Shape { panels: 32, rows: 185, columns: 388 })
+    }
+
     fn add_aliases(&mut self, xtc: &Xtc<'_>) -> Result<(), FormatError> {
         const RECORD: usize = 40;
         let corrupt = |why: &str| FormatError::corrupt("aliases", xtc.at, why);

@@ -372,6 +372,11 @@ impl<'a> Xtc<'a> {
         })?;
         Ok(Self { damage: header.damage, src: header.src, kind: header.kind, at, payload })
     }
+
+    /// Bytes of the whole, header included.
+    pub fn size(&self) -> usize {
+        XTC_HEADER + self.payload.len()
+    }
 }
 
 /// The containers of a payload, one after the other.
@@ -391,7 +396,7 @@ impl<'a> Iterator for Children<'a> {
         }
         let child = Xtc::parse(rest, self.at);
         if let Ok(child) = &child {
-            let extent = XTC_HEADER + child.payload.len();
+            let extent = child.size();
             self.rest = &rest[extent..];
             self.at += extent as u64;
         }

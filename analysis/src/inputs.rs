@@ -1,0 +1,252 @@
+//! The files that a trial names for a run (constants, masks, geometry), read, checked against their checksums, and compiled
+//! with the parameters into a chain. The only place where a trial's paths are opened.
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Component, Path, PathBuf};
+
+use lightrail_topics::RunNumber;
+
+use crate::constants::{self, ConstantsError};
+use crate::decode::Setup;
+use crate::detectors::{Constants, Mask};
+use crate::formats::FormatError;
+use crate::formats::cbf::Cbf;
+use crate::frame::Shape;
+use crate::geometry::{self, Geometry, GeometryError, Misfit};
+use crate::pipeline::{Chain, ChainError};
+use crate::trial::{Input, Parameters, Sha256};
+
+/// A larger file is none of constants: seven modes of 64 megapixels in `f64`.
+const MOST_BYTES: u64 = 4 << 30;
+
+/// Why a trial cannot be used for a run's data.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// A path that leads out of where inputs may lie.
+    #[error("`{path}` (a path of the trial) is refused: {why}")]
+    Path {
+        /// As the trial says it.
+        path: String,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file is another than the trial means.
+    #[error("{} is not the trial's: its SHA-256 is {found}, the trial says {wanted}", path.display())]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// By the trial.
+        wanted: Sha256,
+        /// As it is.
+        found: Sha256,
+    },
+    /// A file holds no constants or mask for these data.
+    #[error("{}", path.display())]
+    Constants {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ConstantsError,
+    },
+    /// A geometry file is wrong.
+    #[error("geometry {}", path.display())]
+    Geometry {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong.
+        source: GeometryError,
+    },
+    /// A geometry file of a kind that is not known.
+    #[error("geometry {}: neither CrystFEL's .geom nor psana's .data nor .cbf", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A CBF file given as geometry cannot be read.
+    #[error("geometry {}", path.display())]
+    Cbf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: FormatError,
+    },
+    /// A geometry file is for another detector.
+    #[error("geometry {}", path.display())]
+    Misfit {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        source: Misfit,
+    },
+    /// No geometry at all.
+    #[error(
+        "the trial names no geometry for run {run}, and the data have none: add a file under [[geometry]]"
+    )]
+    NoGeometry {
+        /// The run.
+        run: RunNumber,
+    },
+    /// All was read, and it does not fit the detector.
+    #[error("the trial does not fit the data of run {run}")]
+    Chain {
+        /// The run.
+        run: RunNumber,
+        /// What does not fit.
+        source: ChainError,
+    },
+}
+
+impl InputError {
+    /// Whether trying again is no use until somebody changes the trial or its files. A disk's fault may pass.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::FileTooLarge
+                    | io::ErrorKind::IsADirectory
+            ),
+            _ => true,
+        }
+    }
+
+    /// The same with all its sources, in one line.
+    pub fn line(&self) -> String {
+        let mut line = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !line.ends_with(&cause_text) {
+                line = format!("{line}: {cause_text}");
+            }
+            source = cause.source();
+        }
+        line
+    }
+}
+
+/// Reads what the trial names for the run, and compiles it for data of that set-up (a [`Shape`] where the data say no more).
+/// Relative paths count from `base`: the trial file's folder, or the site's.
+///
+/// Of `[[constants]]` all files that hold the run are read, and of each constant the first that has it counts; of `[[masks]]`
+/// and the bad regions of a CrystFEL geometry all are combined; of `[[geometry]]` the first counts.
+pub fn compile(
+    parameters: &Parameters,
+    run: RunNumber,
+    setup: impl Into<Setup>,
+    base: &Path,
+) -> Result<Chain, InputError> {
+    let Setup { shape, configuration, geometry } = setup.into();
+    let of_run = |inputs: &'_ [Input]| -> Vec<Input> {
+        inputs.iter().filter(|input| input.runs.contains(run)).cloned().collect()
+    };
+    let mut constants = Constants { configuration, ..Constants::default() };
+    for input in of_run(&parameters.constants) {
+        let (path, bytes) = read(&input, base)?;
+        let added = constants::add(&mut constants, &path, &bytes, shape);
+        added.map_err(|source| InputError::Constants { path, source })?;
+    }
+    let mut masks = Vec::new();
+    for input in of_run(&parameters.masks) {
+        let (path, bytes) = read(&input, base)?;
+        let mask = constants::mask(&bytes, shape);
+        masks.push(mask.map_err(|source| InputError::Constants { path, source })?);
+    }
+    let geometry = match of_run(&parameters.geometry).first() {
+        Some(input) => {
+            let (path, bytes) = read(input, base)?;
+            let (geometry, mask) = read_geometry(&path, &bytes, shape)?;
+            masks.extend(mask);
+            geometry
+        }
+        None => geometry.ok_or(InputError::NoGeometry { run })?,
+    };
+    let chain = Chain::compile(parameters, shape, &geometry, &constants, &masks);
+    chain.map_err(|source| InputError::Chain { run, source })
+}
+
+/// A geometry file by its ending, for data of that shape; with the bad regions that it may have.
+fn read_geometry(path: &Path, bytes: &[u8], shape: Shape) -> Result<(Geometry, Option<Mask>), InputError> {
+    let wrong = |source| InputError::Geometry { path: path.to_owned(), source };
+    let misfit = |source| InputError::Misfit { path: path.to_owned(), source };
+    let text = || String::from_utf8_lossy(bytes);
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("geom") => {
+            let read = geometry::crystfel::read(&text()).map_err(wrong)?;
+            let geometry = read.geometry.for_shape(shape).map_err(misfit)?;
+            let bad = read.bad_pixels(&geometry, shape);
+            let mask = Mask { shape, good: bad.into_iter().map(|bad| !bad).collect() };
+            Ok((geometry, Some(mask)))
+        }
+        Some("data") => {
+            let geometry = geometry::psana::read(&text()).map_err(wrong)?;
+            Ok((geometry.for_shape(shape).map_err(misfit)?, None))
+        }
+        Some("cbf") => {
+            let cbf = Cbf::read(bytes)
+                .map_err(|error| InputError::Cbf { path: path.to_owned(), source: error.general() })?;
+            let geometry = geometry::cbf::read(&cbf).map_err(wrong)?;
+            Ok((geometry.for_shape(shape).map_err(misfit)?, None))
+        }
+        _ => Err(InputError::Unknown { path: path.to_owned() }),
+    }
+}
+
+/// A file of the trial, whole, with its path.
+fn read(input: &Input, base: &Path) -> Result<(PathBuf, Vec<u8>), InputError> {
+    let path = checked(&input.path, base)?;
+    let bytes = read_file(&path).map_err(|source| InputError::Read { path: path.clone(), source })?;
+    let found = Sha256::of(&bytes);
+    if found != input.sha256 {
+        return Err(InputError::Checksum { path, wanted: input.sha256.clone(), found });
+    }
+    Ok((path, bytes))
+}
+
+/// A path of a trial, which may come from a message: absolute or below `base`, and never back up.
+fn checked(text: &str, base: &Path) -> Result<PathBuf, InputError> {
+    let refused = |why| InputError::Path { path: text.escape_debug().to_string(), why };
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(refused("it is empty or holds a control character"));
+    }
+    if text.contains("://") {
+        return Err(refused("constants, masks and geometry are files of the site's file system, not URLs"));
+    }
+    let path = Path::new(text);
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(refused("`..` is no part of it"));
+    }
+    Ok(base.join(path))
+}
+
+/// All of a regular file that is not too large: a pipe or a device would never end.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let of = std::fs::metadata(path)?;
+    if !of.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    if of.len() > MOST_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{} bytes are no constants", of.len()),
+        ));
+    }
+    let mut bytes = Vec::new();
+    // A file that grows meanwhile is no constants either: its checksum tells.
+    File::open(path)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
