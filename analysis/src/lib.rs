@@ -15,6 +15,7 @@ pub mod index;
 pub mod inputs;
 pub mod pipeline;
 pub mod plot;
+mod simd;
 pub mod simulate;
 pub mod source;
 pub mod trial;

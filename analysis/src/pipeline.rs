@@ -7,10 +7,12 @@ mod chain;
 mod components;
 pub mod dispersion;
 mod hit;
+mod pass;
 pub mod peakfinder8;
 mod powder;
 mod regions;
 mod rings;
+mod screen;
 #[cfg(test)]
 #[allow(
     clippy::cast_precision_loss,

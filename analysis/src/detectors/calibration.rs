@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::common_mode::CommonMode;
 use super::{Constants, Kind, Mask, Modes, epix10ka};
 use crate::frame::{Pixels, Shape};
+use crate::simd::{self, Level, Plain, TILE};
 use crate::trial::{self, Unit};
 
 /// How one pixel's ADC becomes a value: `(adc - offset) * scale`. A scale that is not a number: no value in that gain stage.
@@ -181,9 +182,20 @@ impl Calibration {
         }
     }
 
-    /// Whether the value of a pixel depends on nothing but its raw u16.
-    pub fn is_direct(&self) -> bool {
-        self.common_mode.is_none()
+    /// The table of pixels that have not switched, and the raw values that need no second look: measured, not switched, not
+    /// saturated. `None` where a pixel's value depends on more than its own raw u16.
+    pub(crate) fn direct(&self) -> Option<(&[Entry], Plain)> {
+        (self.common_mode.is_none() && self.kind != Kind::Cspad)
+            .then(|| (self.tables[self.stage[0]].as_slice(), self.plain()))
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // casts saturate, as is meant
+    fn plain(&self) -> Plain {
+        let from = self.min_raw.ceil() as u16;
+        let switched = if self.kind.adc_mask() == u16::MAX { u16::MAX } else { 0x4000 };
+        let full = if self.kind == Kind::Jungfrau { switched } else { self.saturation.ceil() as u16 };
+        let to = switched.min(full);
+        if from < to { Plain { from, to } } else { Plain { from: 0, to: 0 } }
     }
 
     /// Values of a whole image into `out`, common mode taken away; 0 where masked, not a number where not measured. Returns
@@ -213,13 +225,8 @@ impl Calibration {
     /// Raw pixels with gain bits. With a common mode, panel by panel: ADU above the pedestal, the common mode, then the scale.
     fn gains(&self, raw: &[u16], out: &mut [f32]) -> usize {
         let good = &self.mask.good;
+        let Some(common_mode) = self.common_mode else { return self.alone(raw, out) };
         let saturated = raw.iter().zip(good).filter(|(raw, good)| **good && self.saturated(**raw)).count();
-        let Some(common_mode) = self.common_mode else {
-            for (i, (out, raw)) in out.iter_mut().zip(raw).enumerate() {
-                *out = if good[i] { self.value(i, *raw) } else { 0.0 };
-            }
-            return saturated;
-        };
         let Shape { rows, columns, .. } = self.mask.shape;
         let length = self.mask.shape.panel_len();
         let mut counts = vec![false; length];
@@ -238,6 +245,23 @@ impl Calibration {
                     true => f32::NAN,
                     false => 0.0,
                 };
+            }
+        }
+        saturated
+    }
+
+    /// Raw pixels with gain bits, each for itself: all by the first table, then those again that need a second look.
+    fn alone(&self, raw: &[u16], out: &mut [f32]) -> usize {
+        let mut odd = Vec::new();
+        let table = &self.tables[self.stage[0]];
+        simd::calibrate(Level::best(), raw, table, self.plain(), out, &mut odd);
+        let mut saturated = 0;
+        for chunk in odd {
+            let from = chunk as usize * TILE;
+            for i in from..(from + TILE).min(raw.len()) {
+                let good = self.mask.good[i];
+                out[i] = if good { self.value(i, raw[i]) } else { 0.0 };
+                saturated += usize::from(good && self.saturated(raw[i]));
             }
         }
         saturated
@@ -400,7 +424,8 @@ fn tables(
                         let level = epix10ka::LEVEL[mode];
                         entry(i, mode, level, Some(epix10ka::GAINS[level]))
                     }
-                    None => Some(none),
+                    None if mask.good[i] => Some(none),
+                    None => Some(Entry::default()),
                 })
                 .ok_or(missing.clone())
             };

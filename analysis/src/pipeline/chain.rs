@@ -5,14 +5,16 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::components::{Components, Strong};
+use super::pass::{Pass, Shared, TOGETHER, Tables};
 use super::regions::{self, Regions};
 use super::rings::{Ring, Rings};
-use super::{Outcome, Powders, Seen, Spot, dispersion, hit, peakfinder8};
+use super::screen::Screen;
+use super::{Outcome, Powders, Seen, Spot, dispersion, hit};
 use crate::detectors::{Calibration, CalibrationError, Constants, Mask, PixelError};
-use crate::frame::{Frame, Shape, Shot};
+use crate::frame::{Frame, Pixels, Shape, Shot};
 use crate::geometry::Geometry;
-use crate::trial::{Parameters, SpotFinder};
+use crate::simd::Level;
+use crate::trial::{Parameters, Peakfinder8, SpotFinder};
 
 /// eV times angstrom: h c.
 const HC: f64 = 12_398.419_843;
@@ -87,6 +89,7 @@ pub struct Chain {
     geometry: Geometry,
     regions: Regions,
     rings: Rings,
+    screen: Screen,
     /// Outermost ring of each ring of the profile, one past it.
     profile: Vec<usize>,
     hash: ChainHash,
@@ -96,11 +99,8 @@ pub struct Chain {
 #[derive(Clone, Debug, Default)]
 pub struct Workspace {
     values: Vec<f32>,
-    samples: Vec<f32>,
-    statistics: Vec<Ring>,
-    found: Vec<(u32, f32)>,
-    strong: Vec<Strong>,
-    components: Components,
+    passes: Vec<Pass>,
+    shared: Shared,
     dispersion: dispersion::Scratch,
 }
 
@@ -140,8 +140,9 @@ impl Chain {
         }
         let n = parameters.profile.rings;
         let profile = (1..=n).map(|i| (rings.len() * i).div_ceil(n)).collect();
+        let screen = Screen::new(&calibration, &rings);
         let (parameters, geometry) = (parameters.clone(), geometry.clone());
-        Ok(Self { parameters, calibration, geometry, regions, rings, profile, hash })
+        Ok(Self { parameters, calibration, geometry, regions, rings, screen, profile, hash })
     }
 
     /// The hash of everything that was used; goes with every result.
@@ -185,7 +186,30 @@ impl Chain {
         workspace: &mut Workspace,
         images: &[(&Frame, &Shot)],
     ) -> Vec<Result<Outcome, ImageError>> {
-        images.iter().map(|(frame, shot)| self.one(workspace, frame, shot)).collect()
+        self.process_at(Level::best(), workspace, images)
+    }
+
+    /// [`Chain::process`] with chosen instructions.
+    pub(super) fn process_at(
+        &self,
+        level: Level,
+        workspace: &mut Workspace,
+        images: &[(&Frame, &Shot)],
+    ) -> Vec<Result<Outcome, ImageError>> {
+        let mut outcomes = Vec::with_capacity(images.len());
+        workspace.passes.resize(TOGETHER, Pass::default());
+        for images in images.chunks(TOGETHER) {
+            match (&self.parameters.spots, self.raw(images)) {
+                (SpotFinder::Peakfinder8(p), Some(raw)) => {
+                    outcomes.extend(self.together(level, workspace, p, images, &raw).into_iter().map(Ok));
+                }
+                _ => {
+                    outcomes
+                        .extend(images.iter().map(|(frame, shot)| self.one(level, workspace, frame, shot)));
+                }
+            }
+        }
+        outcomes
     }
 
     /// Adds an image to its powder where the trial wants it there; `key` names the image.
@@ -229,35 +253,91 @@ impl Chain {
         Ok(self.calibration.calibrate(&frame.pixels, &mut workspace.values)?)
     }
 
+    fn tables(&self) -> Tables<'_> {
+        Tables {
+            calibration: &self.calibration,
+            regions: &self.regions,
+            rings: &self.rings,
+            screen: &self.screen,
+        }
+    }
+
+    /// The raw pixels of images that can go together; nothing where one of them does not fit or has to be calibrated first.
+    fn raw<'a>(&self, images: &[(&'a Frame, &Shot)]) -> Option<Vec<&'a [u16]>> {
+        self.calibration.direct()?;
+        let raw = |frame: &'a Frame| match (&frame.pixels, self.fits(frame)) {
+            (Pixels::U16(raw), Ok(())) => Some(raw.as_slice()),
+            _ => None,
+        };
+        images.iter().map(|(frame, _)| raw(frame)).collect()
+    }
+
+    fn together(
+        &self,
+        level: Level,
+        workspace: &mut Workspace,
+        p: &Peakfinder8,
+        images: &[(&Frame, &Shot)],
+        raw: &[&[u16]],
+    ) -> Vec<Outcome> {
+        let Workspace { passes, shared, .. } = workspace;
+        let Some(direct) = self.calibration.direct() else { return Vec::new() };
+        self.tables().together(level, p, direct, raw, &mut passes[..raw.len()], shared);
+        let each = images.iter().zip(raw).zip(passes);
+        each.map(|(((_, shot), raw), pass)| {
+            let (spots, saturated) = self.tables().spots(p, raw, pass, shared);
+            self.decide(spots, saturated, &pass.statistics, shot)
+        })
+        .collect()
+    }
+
     #[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
-    fn one(&self, workspace: &mut Workspace, frame: &Frame, shot: &Shot) -> Result<Outcome, ImageError> {
+    fn one(
+        &self,
+        level: Level,
+        workspace: &mut Workspace,
+        frame: &Frame,
+        shot: &Shot,
+    ) -> Result<Outcome, ImageError> {
         self.fits(frame)?;
         let saturated = self.calibrate(workspace, frame)? as u32;
-        let Workspace { values, samples, statistics, found, strong, components, dispersion } = workspace;
-        samples.resize(self.rings.samples().len(), 0.0);
-        for (pixel, place) in self.rings.samples() {
-            samples[*place as usize] = values[*pixel as usize];
-        }
+        let Workspace { values, passes, shared, dispersion } = workspace;
+        let pass = &mut passes[0];
         let spots = match &self.parameters.spots {
-            SpotFinder::Peakfinder8(p) => {
-                self.rings.statistics(samples, p.snr, p.threshold, statistics);
-                for (radius, ring) in statistics.iter_mut().enumerate() {
-                    if radius < p.min_res as usize || radius > p.max_res as usize {
-                        ring.threshold = f32::INFINITY;
-                    }
-                }
-                found.clear();
-                peakfinder8::scan(values.as_slice(), &self.rings, statistics, found);
-                peakfinder8::place(found, &self.regions, strong);
-                let rings = (&self.rings, statistics.as_slice());
-                peakfinder8::spots(values.as_slice(), p, rings, &self.regions, strong, components)
-            }
+            SpotFinder::Peakfinder8(p) => self.tables().spots_of_values(level, p, values, pass, shared),
             SpotFinder::Dispersion(p) => {
-                self.rings.statistics(samples, 5.0, 0.0, statistics);
-                dispersion::spots(values, p, &self.rings, &self.regions, dispersion, components)
+                self.tables().profile(level, values, pass);
+                dispersion::spots(values, p, &self.rings, &self.regions, dispersion, &mut shared.components)
             }
         };
-        Ok(self.decide(spots, saturated, statistics, shot))
+        Ok(self.decide(spots, saturated, &pass.statistics, shot))
+    }
+
+    /// The outcome by the definitions alone, nothing screened, nothing fused: the twin of [`Chain::process`].
+    #[cfg(test)]
+    #[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
+    pub(super) fn plainly(&self, frame: &Frame, shot: &Shot) -> Result<Outcome, ImageError> {
+        self.fits(frame)?;
+        let mut workspace = Workspace { passes: vec![Pass::default()], ..Workspace::default() };
+        let (good, pixels) = (&self.calibration.mask().good, &frame.pixels);
+        let mut values = vec![0.0; pixels.len()];
+        let mut saturated = self.calibration.calibrate(pixels, &mut values)? as u32;
+        if let (Pixels::U16(raw), Some(_)) = (pixels, self.calibration.direct()) {
+            let each = || raw.iter().enumerate().filter(|(i, _)| good[*i]);
+            saturated = each().filter(|(_, raw)| self.calibration.saturated(**raw)).count() as u32;
+            values.fill(0.0);
+            each().for_each(|(i, raw)| values[i] = self.calibration.value(i, *raw));
+        }
+        let Workspace { passes, shared, dispersion, .. } = &mut workspace;
+        let pass = &mut passes[0];
+        let spots = match &self.parameters.spots {
+            SpotFinder::Peakfinder8(p) => self.tables().spots_plainly(p, &values, pass, shared),
+            SpotFinder::Dispersion(p) => {
+                self.tables().profile(Level::PORTABLE, &values, pass);
+                dispersion::spots(&values, p, &self.rings, &self.regions, dispersion, &mut shared.components)
+            }
+        };
+        Ok(self.decide(spots, saturated, &pass.statistics, shot))
     }
 
     /// Resolutions, totals and the decision.

@@ -1,5 +1,6 @@
 //! Virtual powders: sums of calibrated images, of all hits and of one in so many misses. Partial sums add.
 
+use crate::simd::{self, Level};
 use crate::trial;
 
 /// A sum of images.
@@ -16,9 +17,7 @@ impl Powder {
     pub fn add(&mut self, values: &[f32]) {
         self.sum.resize(values.len(), 0.0);
         self.images += 1;
-        for (sum, value) in self.sum.iter_mut().zip(values) {
-            *sum += if value.is_nan() { 0.0 } else { *value };
-        }
+        simd::add(Level::best(), &mut self.sum, values);
     }
 
     /// Adds another partial sum of the same detector.

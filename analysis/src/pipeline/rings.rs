@@ -2,6 +2,7 @@
 //! sample of each ring (Barty et al. 2014, J. Appl. Cryst. 47, 1118).
 
 use crate::detectors::Mask;
+use crate::simd::{self, Level, RUN, Run};
 
 /// Which ring every good pixel is in, and which pixels speak for each ring.
 #[derive(Clone, Debug)]
@@ -10,8 +11,11 @@ pub struct Rings {
     ring: Vec<u16>,
     /// Good pixels per ring.
     pixels: Vec<u32>,
-    /// Sampled pixels in the order of memory, each with its place among the samples.
-    samples: Vec<(u32, u32)>,
+    /// Sampled pixels in the order of memory, each with its place among the samples; those of a run that are not sampled share
+    /// the place after the last.
+    runs: Vec<Run>,
+    /// Sampled pixels after the last whole run.
+    rest: Vec<(u32, u32)>,
     /// Where each ring's samples begin; one more at the end.
     starts: Vec<u32>,
 }
@@ -30,8 +34,8 @@ pub(super) struct Ring {
 }
 
 impl Rings {
-    /// Rings of `round(radius)` over the good pixels with a radius below 65,000. Of each ring about `samples` pixels are taken
-    /// in runs of eight, chosen once and without regard to their values; 0 takes all.
+    /// Rings of `round(radius)` over the good pixels with a radius below 65,000. Of each ring `samples` pixels or some more are
+    /// taken in runs of neighbours, chosen once and without regard to their values; 0 takes all.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked ranges; a detector has < 2^32 pixels
     pub(super) fn new(radii: &[f32], mask: &Mask, samples: u32) -> Self {
         let usable = |i: usize| mask.good[i] && radii[i] < 65_000.0;
@@ -44,23 +48,32 @@ impl Rings {
             pixels[usize::from(*ring)] += 1;
         }
         let chosen = choose(&ring, none, samples);
+        let sampled = |i: &usize| chosen[*i / RUN] && ring[*i] < none;
         let mut starts = vec![0_u32; usize::from(none) + 1];
-        for pixel in &chosen {
-            starts[usize::from(ring[*pixel as usize]) + 1] += 1;
+        for i in (0..ring.len()).filter(sampled) {
+            starts[usize::from(ring[i]) + 1] += 1;
         }
         for i in 1..starts.len() {
             starts[i] += starts[i - 1];
         }
         let mut next = starts.clone();
-        let samples = chosen
-            .into_iter()
-            .map(|pixel| {
-                let slot = &mut next[usize::from(ring[pixel as usize])];
-                *slot += 1;
-                (pixel, *slot - 1)
-            })
-            .collect();
-        Self { ring, pixels, samples, starts }
+        let mut slot = |i: usize| {
+            let slot = &mut next[usize::from(ring[i])];
+            *slot += 1;
+            *slot - 1
+        };
+        let whole = ring.len() / RUN;
+        let nowhere = starts[usize::from(none)];
+        let mut run = |number: usize| Run {
+            pixel: (number * RUN) as u32,
+            slots: std::array::from_fn(|lane| {
+                let i = number * RUN + lane;
+                if sampled(&i) { slot(i) } else { nowhere }
+            }),
+        };
+        let runs = (0..whole).filter(|number| chosen[*number]).map(&mut run).collect();
+        let rest = (whole * RUN..ring.len()).filter(sampled).map(|i| (i as u32, slot(i))).collect();
+        Self { ring, pixels, runs, rest, starts }
     }
 
     /// How many rings.
@@ -89,43 +102,69 @@ impl Rings {
         &self.pixels
     }
 
-    /// Sampled pixels, each with its place in the buffer of [`Rings::statistics`].
-    pub(super) fn samples(&self) -> &[(u32, u32)] {
-        &self.samples
+    /// Sampled pixels in the order of memory, each with its place in the buffer of [`Rings::statistics`], which holds
+    /// [`Rings::sampled`] values.
+    pub(super) fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Sampled pixels after the runs.
+    pub(super) fn rest(&self) -> &[(u32, u32)] {
+        &self.rest
+    }
+
+    /// Values of the buffer of [`Rings::statistics`].
+    pub(super) fn sampled(&self) -> usize {
+        self.starts[self.len()] as usize + 1
+    }
+
+    /// Takes the samples of an image that is calibrated already.
+    pub(super) fn sample(&self, values: &[f32], out: &mut [f32]) {
+        for run in &self.runs {
+            let from = run.pixel as usize;
+            for (value, slot) in values[from..from + RUN].iter().zip(run.slots) {
+                out[slot as usize] = *value;
+            }
+        }
+        for (pixel, slot) in &self.rest {
+            out[*slot as usize] = values[*pixel as usize];
+        }
     }
 
     /// Statistics of all rings from the samples' values, with one entry more for the pixels in none, whose threshold is
     /// infinite. Five rounds; in each, values outside mean +- `snr` sigma of the one before are left out, and the upper limit
     /// is never below `floor`.
-    pub(super) fn statistics(&self, values: &[f32], snr: f32, floor: f32, out: &mut Vec<Ring>) {
+    pub(super) fn statistics(&self, level: Level, values: &[f32], snr: f32, floor: f32, out: &mut Vec<Ring>) {
+        let of = |w: &[u32]| ring(level, &values[w[0] as usize..w[1] as usize], snr, floor);
         out.clear();
-        out.extend(self.starts.windows(2).map(|w| ring(&values[w[0] as usize..w[1] as usize], snr, floor)));
+        out.extend(self.starts.windows(2).map(of));
         out.push(Ring { threshold: f32::INFINITY, ..Ring::default() });
     }
 }
 
-/// One ring. Sums are taken about the first mean, so that f32 partial sums lose nothing.
+/// One ring. Sums are taken about the last mean, so that f32 partial sums lose nothing.
 #[allow(clippy::cast_possible_truncation)] // statistics are f64, a ring f32
-fn ring(values: &[f32], snr: f32, floor: f32) -> Ring {
+fn ring(level: Level, values: &[f32], snr: f32, floor: f32) -> Ring {
     const ROUNDS: usize = 5;
     let (mut low, mut high) = (-1e9_f32, 1e9_f32);
     let mut about = 0.0_f32;
     let mut result = Ring { threshold: f32::INFINITY, ..Ring::default() };
     for round in 0..ROUNDS {
-        let (n, sum, square) = sums(values, low, high, about);
+        let (n, sum, square) = simd::sums(level, values, low, high, about);
         if n == 0 {
             return Ring { threshold: f32::INFINITY, plain: result.plain, ..Ring::default() };
         }
         let offset = sum / f64::from(n);
         let mean = f64::from(about) + offset;
         let sigma = (square / f64::from(n) - offset * offset).max(0.0).sqrt();
+        let before = (result.mean, result.sigma);
         result.mean = mean as f32;
         result.sigma = sigma as f32;
         if round == 0 {
             result.plain = result.mean;
             // The first round is about 0; its spread is exact only about its own mean.
             if mean.abs() > 10.0 * sigma {
-                let (n, sum, square) = sums(values, low, high, result.mean);
+                let (n, sum, square) = simd::sums(level, values, low, high, result.mean);
                 let offset = sum / f64::from(n);
                 result.sigma = (square / f64::from(n) - offset * offset).max(0.0).sqrt() as f32;
             }
@@ -133,70 +172,41 @@ fn ring(values: &[f32], snr: f32, floor: f32) -> Ring {
         about = result.mean;
         high = (result.mean + snr * result.sigma).max(floor);
         low = result.mean - snr * result.sigma;
+        if round > 0 && before == (result.mean, result.sigma) {
+            // The limits are those of the round before, and so would be all that follow.
+            break;
+        }
     }
     result.threshold = high;
     result
 }
 
-/// Count, sum and sum of squares about `about` of the values between the limits.
-#[allow(clippy::cast_precision_loss)] // lanes count below 2^24
-fn sums(values: &[f32], low: f32, high: f32, about: f32) -> (u32, f64, f64) {
-    const LANES: usize = 16;
-    let mut total = (0_u32, 0.0_f64, 0.0_f64);
-    for part in values.chunks(LANES * 64) {
-        let (mut n, mut sum, mut square) = ([0_u32; LANES], [0.0_f32; LANES], [0.0_f32; LANES]);
-        let chunks = part.chunks_exact(LANES);
-        let rest = chunks.remainder();
-        for chunk in chunks {
-            for lane in 0..LANES {
-                let inside = chunk[lane] > low && chunk[lane] < high;
-                let d = if inside { chunk[lane] - about } else { 0.0 };
-                n[lane] += u32::from(inside);
-                sum[lane] += d;
-                square[lane] += d * d;
-            }
-        }
-        for (lane, value) in rest.iter().enumerate() {
-            let inside = *value > low && *value < high;
-            let d = if inside { *value - about } else { 0.0 };
-            n[lane] += u32::from(inside);
-            sum[lane] += d;
-            square[lane] += d * d;
-        }
-        total.0 += n.iter().sum::<u32>();
-        total.1 += sum.iter().map(|v| f64::from(*v)).sum::<f64>();
-        total.2 += square.iter().map(|v| f64::from(*v)).sum::<f64>();
-    }
-    total
-}
-
-/// Pixels that speak for their rings, in the order of memory.
-#[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
-fn choose(ring: &[u16], none: u16, samples: u32) -> Vec<u32> {
-    const RUN: usize = 8;
-    let all = || (0..ring.len() as u32).filter(|i| ring[*i as usize] < none);
+/// The runs of pixels that speak for their rings, taken one far from the other until no ring wants more.
+fn choose(ring: &[u16], none: u16, samples: u32) -> Vec<bool> {
+    let runs = ring.len().div_ceil(RUN);
     if samples == 0 {
-        return all().collect();
+        return vec![true; runs];
     }
     let mut wanted = vec![samples; usize::from(none)];
-    let mut taken = vec![false; ring.len()];
+    let mut taken = vec![false; runs];
     // A stride prime to the number of runs visits each once, far from the one before.
-    let runs = ring.len().div_ceil(RUN);
     let mut stride = (runs * 618 / 1000).max(1);
     while gcd(stride, runs) != 1 {
         stride += 1;
     }
     let mut at = 0;
     for _ in 0..runs {
-        for i in at * RUN..((at + 1) * RUN).min(ring.len()) {
-            if ring[i] < none && wanted[usize::from(ring[i])] > 0 {
-                wanted[usize::from(ring[i])] -= 1;
-                taken[i] = true;
+        let pixels = &ring[at * RUN..((at + 1) * RUN).min(ring.len())];
+        let of = |ring: &u16| (*ring < none).then_some(usize::from(*ring));
+        taken[at] = pixels.iter().filter_map(of).any(|ring| wanted[ring] > 0);
+        if taken[at] {
+            for ring in pixels.iter().filter_map(of) {
+                wanted[ring] = wanted[ring].saturating_sub(1);
             }
         }
         at = (at + stride) % runs;
     }
-    all().filter(|i| taken[*i as usize]).collect()
+    taken
 }
 
 fn gcd(a: usize, b: usize) -> usize {
@@ -241,7 +251,7 @@ mod tests {
             if n > 100 {
                 values[7] = f32::NAN;
             }
-            let found = ring(&values, 5.0, level + 3.0);
+            let found = ring(Level::best(), &values, 5.0, level + 3.0);
             let (mean, sigma, threshold) = plainly(&values, 5.0, level + 3.0);
             for (a, b) in [(found.mean, mean), (found.sigma, sigma), (found.threshold, threshold)] {
                 assert!(
@@ -250,7 +260,7 @@ mod tests {
                 );
             }
         }
-        assert_eq!(ring(&[], 5.0, 1.0).threshold, f32::INFINITY);
+        assert_eq!(ring(Level::best(), &[], 5.0, 1.0).threshold, f32::INFINITY);
     }
 
     #[test]
@@ -259,11 +269,15 @@ mod tests {
         let mut mask = Mask::open(shape);
         (0..9000).step_by(7).for_each(|i| mask.good[i] = false);
         let radii: Vec<f32> = (0..9000).map(|i| ((i / 100) as f32).hypot((i % 100) as f32)).collect();
-        for samples in [0, 20] {
+        for samples in [0, 3, 20] {
             let rings = Rings::new(&radii, &mask, samples);
             let mut taken = vec![0_u32; rings.len()];
-            let mut slots: Vec<u32> = rings.samples.iter().map(|s| s.1).collect();
-            for (pixel, slot) in &rings.samples {
+            let nowhere = rings.starts[rings.len()];
+            let runs = rings.runs.iter().flat_map(|run| (run.pixel..).zip(run.slots));
+            let all: Vec<(u32, u32)> =
+                runs.chain(rings.rest.iter().copied()).filter(|s| s.1 != nowhere).collect();
+            let mut slots: Vec<u32> = all.iter().map(|s| s.1).collect();
+            for (pixel, slot) in &all {
                 let ring = rings.of(*pixel as usize);
                 assert!(mask.good[*pixel as usize]);
                 assert!((rings.starts[ring]..rings.starts[ring + 1]).contains(slot));
@@ -271,9 +285,13 @@ mod tests {
             }
             slots.sort_unstable();
             assert!(slots.iter().enumerate().all(|(i, slot)| i == *slot as usize));
+            assert_eq!(slots.len() + 1, rings.sampled());
             for (ring, taken) in taken.iter().enumerate() {
                 let all = rings.pixels()[ring];
-                assert_eq!(*taken, if samples == 0 { all } else { all.min(samples) }, "{ring}");
+                let least = if samples == 0 { all } else { all.min(samples) };
+                assert!((least..=all).contains(taken), "{ring}: {taken} of {all}");
+                // Few are taken for nothing: a run serves sixteen rings at once.
+                assert!(samples == 0 || *taken <= 4 * samples + 16, "{ring}: {taken}");
             }
         }
     }

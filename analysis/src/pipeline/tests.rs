@@ -1,5 +1,7 @@
 //! Whole chains on made images.
 
+mod twins;
+
 use super::*;
 use crate::detectors::{CalibrationError, Constants, Mask, Modes};
 use crate::frame::{Frame, Pixels, Shape, Shot};
