@@ -14,7 +14,7 @@ pub mod image;
 pub mod smd;
 mod src;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use configuration::{Configuration, CspadSections};
 pub use datagram::{

@@ -8,12 +8,16 @@ use crate::formats::{FormatError, bytes};
 
 const WHAT: &str = "index";
 const TYPE: u16 = 38;
+/// Bytes of a shot's record.
+pub const RECORD: u64 = 36;
 
 /// A whole index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
     /// The big file's name as the writer noted it.
     pub file: String,
+    /// Bytes before the first shot's record; each has [`RECORD`].
+    pub header: u64,
     /// All shots.
     pub shots: Vec<Shot>,
     /// All steps of a scan.
@@ -89,6 +93,7 @@ impl Index {
         // Read one by one: a wild count ends with the bytes, and nothing is allocated by it.
         Ok(Self {
             file: name,
+            header: bytes.at,
             shots: bytes.many(shots, |bytes| {
                 let (seconds, nanoseconds, fiducial) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
                 let time = Time { seconds, nanoseconds, fiducial };

@@ -1,6 +1,6 @@
 //! The LCLS-I format on files generated after the sources of the DAQ, and on damaged copies of them.
 
-mod generate;
+pub(crate) mod generate;
 
 use super::*;
 use crate::formats::{FormatError, damaged, fuzz};

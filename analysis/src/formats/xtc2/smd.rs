@@ -26,6 +26,10 @@ pub enum Entry {
         service: Service,
         /// Whether the configuration changed by it.
         changed: bool,
+        /// Where its datagram begins in the small file.
+        offset: u64,
+        /// How long that is.
+        size: u32,
     },
 }
 
@@ -106,6 +110,8 @@ impl SmdReader {
 
     fn entry(&mut self, datagram: &Datagram<'_>) -> Result<Entry, FormatError> {
         let (timestamp, service) = (datagram.header.timestamp, datagram.header.service);
+        // A datagram is far below 4 GiB: its header has been checked.
+        let (offset, size) = (datagram.at, u32::try_from(datagram.bytes.len()).unwrap_or(u32::MAX));
         match service {
             Service::L1Accept => {
                 let (offset, size) = place(datagram, &self.configuration)?;
@@ -114,7 +120,7 @@ impl SmdReader {
             }
             Service::Configure => {
                 self.configuration = Configuration::of(datagram)?;
-                return Ok(Entry::Transition { timestamp, service, changed: true });
+                return Ok(Entry::Transition { timestamp, service, changed: true, offset, size });
             }
             Service::Enable => {
                 let chunk = chunk(datagram, &self.configuration)?;
@@ -127,7 +133,7 @@ impl SmdReader {
             _ => {}
         }
         let changed = self.configuration.update(datagram)?;
-        Ok(Entry::Transition { timestamp, service, changed })
+        Ok(Entry::Transition { timestamp, service, changed, offset, size })
     }
 }
 

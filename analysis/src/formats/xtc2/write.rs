@@ -81,6 +81,11 @@ impl<B: Write, S: Write> StreamWriter<B, S> {
         Self { setup, big, small, offset: 0, chunk: 0, events: 0, builder, index }
     }
 
+    /// Where the small file is written.
+    pub fn small(&self) -> &S {
+        &self.small
+    }
+
     /// Bytes written to the present big file.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -107,6 +112,17 @@ impl<B: Write, S: Write> StreamWriter<B, S> {
         if service == Service::BeginRun {
             let (names, run) = (&self.setup.run_info, self.setup.run);
             self.builder.data(names, &[Cell::Text(&self.setup.experiment), Cell::U32(run)])?;
+        }
+        self.index.begin_like(&self.builder);
+        self.put_small()?;
+        self.put_big().map(drop)
+    }
+
+    /// A `BeginRun` that brings all names again, as the DAQ does when it was reconfigured: from here on they hold.
+    pub fn reconfigure(&mut self, timestamp: Timestamp) -> io::Result<()> {
+        self.begin(Service::BeginRun, timestamp);
+        for names in self.setup.all_names() {
+            self.builder.names(names);
         }
         self.index.begin_like(&self.builder);
         self.put_small()?;

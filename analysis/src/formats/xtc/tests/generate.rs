@@ -47,15 +47,15 @@ pub(super) fn datagram(service: u32, time: Time, children: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub(super) struct Stream {
-    pub(super) big: Vec<u8>,
-    pub(super) small: Vec<u8>,
+pub(crate) struct Stream {
+    pub(crate) big: Vec<u8>,
+    pub(crate) small: Vec<u8>,
     /// Of each shot in the big file: time, offset, size.
-    pub(super) shots: Vec<(Time, usize, usize)>,
+    pub(crate) shots: Vec<(Time, usize, usize)>,
 }
 
 impl Stream {
-    pub(super) fn jungfrau(shots: u32) -> Self {
+    pub(crate) fn jungfrau(shots: u32) -> Self {
         let mut this = Self { big: Vec::new(), small: Vec::new(), shots: Vec::new() };
         let src = super::jungfrau();
         let mut alias = 1u32.to_le_bytes().to_vec();
@@ -130,7 +130,7 @@ impl Stream {
     }
 
     /// The index file in that version.
-    pub(super) fn index(&self, version: u16) -> Vec<u8> {
+    pub(crate) fn index(&self, version: u16) -> Vec<u8> {
         let mut bytes = TypeId::new(38, version).word().to_le_bytes().to_vec();
         let mut name = b"e123-r0007-s00-c00.xtc".to_vec();
         name.resize(32, 0);
