@@ -13,6 +13,7 @@ macro_rules! say {
 
 mod failure;
 mod kafka;
+mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,7 +30,8 @@ use failure::Failure;
     name = "lightrail-analysis",
     version,
     propagate_version = true,
-    after_help = "Exit status: 0 done, 1 failed, 2 wrong configuration, usage or name."
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong configuration, usage or name, \
+    3 another process has taken this worker's slot."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -51,6 +53,8 @@ enum Command {
         #[arg(long)]
         create: bool,
     },
+    /// Work images until SIGTERM or SIGUSR1 (finishes what it has begun) or a second SIGTERM (stops at once).
+    Work(work::Work),
 }
 
 #[derive(Debug, Args)]
@@ -96,5 +100,6 @@ async fn obey(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Topics { file, create } => kafka::topics(&file.load()?, create).await,
+        Command::Work(work) => work.obey().await,
     }
 }

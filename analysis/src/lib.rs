@@ -11,6 +11,7 @@ pub mod detectors;
 pub mod formats;
 pub mod frame;
 pub mod geometry;
+pub mod http;
 pub mod index;
 pub mod inputs;
 pub mod pipeline;

@@ -165,7 +165,8 @@ impl Source {
         let short_length = u32::try_from(*length).map_err(|_| too_long())?;
         offset.checked_add(*length).ok_or_else(too_long)?;
         let deadline = self.settings.deadline;
-        self.timed(file, async |handle| handle.read(*offset, short_length, buffer, deadline).await).await
+        let offset = *offset;
+        self.timed(file, async move |handle| handle.read(offset, short_length, buffer, deadline).await).await
     }
 
     /// Many extents, several under way at once, given in their order.
@@ -194,10 +195,11 @@ impl Source {
     }
 
     /// Asks an open file, within the deadline. One that has failed is not kept.
-    async fn timed<T>(
+    // Not `AsyncFnOnce`: the compiler cannot yet show that what awaits one is `Send`, and reads are spawned.
+    async fn timed<T, Asking: Future<Output = Result<T, SourceError>>>(
         &self,
         file: &Location,
-        ask: impl AsyncFnOnce(Arc<dyn Handle>) -> Result<T, SourceError>,
+        ask: impl FnOnce(Arc<dyn Handle>) -> Asking,
     ) -> Result<T, SourceError> {
         let deadline = self.settings.deadline;
         let answer = async {
@@ -212,6 +214,11 @@ impl Source {
         }
         answer
     }
+}
+
+/// Ends the client's threads. A process that has read behind doors calls it last; nothing is read afterwards.
+pub fn shutdown() {
+    xrootd::shutdown();
 }
 
 /// This machine's files and all doors.

@@ -1,5 +1,24 @@
 //! The worker: takes images from Kafka in small batches and commits one result per image and trial with its offsets.
+//!
+//! Deciding is pure ([`decide`], [`line`], [`note`]); `session` does what is decided, on one task that owns the decider. Images
+//! are read by tasks, worked on threads of their own, and their results published by one transactional producer.
 
 pub mod decide;
+mod door;
+mod held;
+pub mod identity;
+mod lag;
 pub mod line;
+mod metric;
 pub mod note;
+pub mod powder;
+mod reading;
+mod replay;
+mod run;
+mod session;
+mod shelf;
+pub mod stages;
+mod threads;
+mod trials;
+
+pub use run::{Options, Shutdown, WorkError, run, run_with};

@@ -21,6 +21,6 @@ pub use error::{KafkaError, PublishError};
 pub use group::{GroupMetadata, GroupReader, GroupSettings, KafkaEvent};
 pub use plain::{Acks, PlainProducer};
 pub use publisher::{Placed, Position, Publisher, Timeouts};
-pub use reader::{Isolation, Offset, Reader, read_to_end};
+pub use reader::{Isolation, Offset, Reader, fold_to_end, read_to_end};
 pub use specs::{Difference, TopicReport};
 pub use taker::{Begin, Given, Release, Taken, Taker, TakerEvent, TakerSettings};

@@ -10,6 +10,8 @@ use crate::config::ConfigError;
 pub(crate) enum Failure {
     /// Wrong configuration, usage or name: status 2.
     Usage(anyhow::Error),
+    /// What has a status of its own.
+    Status(u8, anyhow::Error),
     /// Anything else: status 1.
     Other(anyhow::Error),
 }
@@ -18,6 +20,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),
+            Self::Status(status, _) => ExitCode::from(*status),
             Self::Other(_) => ExitCode::FAILURE,
         }
     }
@@ -27,7 +30,7 @@ impl fmt::Display for Failure {
     /// One line with its causes; a configuration's faults are a line each.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(error) | Self::Other(error) => write!(f, "{error:#}"),
+            Self::Usage(error) | Self::Status(_, error) | Self::Other(error) => write!(f, "{error:#}"),
         }
     }
 }

@@ -112,14 +112,25 @@ pub async fn read_to_end(
     from: &BTreeMap<(String, i32), i64>,
     limit: Duration,
 ) -> Result<Vec<Record>, KafkaError> {
+    fold_to_end(connection, topics, from, limit, Vec::new(), Vec::push).await
+}
+
+/// The same for what need not or cannot be held in memory: `take` has each record once, on a thread of the reading.
+pub async fn fold_to_end<T: Send + 'static>(
+    connection: &Connection,
+    topics: &[String],
+    from: &BTreeMap<(String, i32), i64>,
+    limit: Duration,
+    mut into: T,
+    mut take: impl FnMut(&mut T, Record) + Send + 'static,
+) -> Result<T, KafkaError> {
     let (connection, topics, from) = (connection.clone(), topics.to_vec(), from.clone());
     let deadline = Instant::now() + limit;
     let reading = tokio::task::spawn_blocking(move || {
-        let mut records = Vec::new();
         for topic in &topics {
-            one_topic(&connection, topic, &from, limit, deadline, &mut records)?;
+            one_topic(&connection, topic, &from, limit, deadline, &mut |record| take(&mut into, record))?;
         }
-        Ok(records)
+        Ok(into)
     });
     reading.await.map_err(|error| KafkaError::Fatal(format!("reading thread: {error}")))?
 }
@@ -131,7 +142,7 @@ fn one_topic(
     from: &BTreeMap<(String, i32), i64>,
     limit: Duration,
     deadline: Instant,
-    records: &mut Vec<Record>,
+    take: &mut dyn FnMut(Record),
 ) -> Result<(), KafkaError> {
     let left = || deadline.saturating_duration_since(Instant::now());
     let written = Probe::new(connection, Isolation::ReadUncommitted, None, left())?;
@@ -180,7 +191,7 @@ fn one_topic(
                     if end == Some(record.offset + 1) {
                         open.remove(&record.partition);
                     }
-                    records.push(record);
+                    take(record);
                 } else {
                     open.remove(&record.partition);
                 }

@@ -1,0 +1,100 @@
+//! Who a worker is to Kafka: its groups, its name in them, and the transactional id of its slot, by which a restart fences
+//! what a killed predecessor has left. Names only.
+
+use lightrail_topics::kafka::{Admin, KafkaError};
+use lightrail_topics::{Channel, SiteName, SiteTopic, Topics, WorkerName};
+
+use super::decide::Lane;
+
+impl Lane {
+    /// The lane's topic.
+    pub fn topic(self) -> SiteTopic {
+        match self {
+            Self::Live => SiteTopic::ImagesLive,
+            Self::Reprocess => SiteTopic::ImagesReprocess,
+        }
+    }
+
+    /// The lane's topic at a site.
+    pub fn channel(self, site: &SiteName) -> Channel {
+        self.topic().at(site)
+    }
+
+    /// The group of a site's workers on this lane. Its committed positions are what has been worked.
+    pub fn group(self, topics: &Topics, site: &SiteName) -> String {
+        format!("{}.workers", topics.name(self.channel(site)))
+    }
+}
+
+/// Who a worker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The worker's slot: the same after a restart; one works under it at a time.
+    pub slot: WorkerName,
+    /// Whose images it works.
+    pub site: SiteName,
+    /// Tells this process from others of its slot.
+    pub process: String,
+}
+
+impl Identity {
+    /// This process in a slot.
+    pub fn new(slot: WorkerName, site: SiteName, host: &str) -> Self {
+        let process = format!("{host}:{}:{:08x}", std::process::id(), fastrand::u32(..));
+        Self { slot, site, process }
+    }
+
+    /// The producer's transactional id.
+    pub fn transactional_id(&self, topics: &Topics) -> String {
+        format!("{}.worker.{}", topics.name(Lane::Live.channel(&self.site)), self.slot)
+    }
+
+    /// `client.id`: slot and process, for a person and for [`Self::successor`].
+    pub fn client_id(&self) -> String {
+        format!("{}@{}", self.slot, self.process)
+    }
+
+    /// `ce_source` of our messages.
+    pub fn source(&self) -> String {
+        format!("lightrail-analysis/work/{}@{}", self.slot, self.site)
+    }
+
+    /// Another process that works in our slot, if there is one.
+    pub async fn successor(&self, admin: &Admin, topics: &Topics) -> Result<Option<String>, KafkaError> {
+        let (ours, slot) = (self.client_id(), format!("{}-", self.slot));
+        for lane in Lane::ALL {
+            let members = admin.members(&lane.group(topics, &self.site)).await?;
+            let other = members.into_iter().find(|member| {
+                let in_slot = member.id.strip_prefix(&slot).is_some_and(is_uuid);
+                in_slot && member.client_id != ours
+            });
+            if let Some(member) = other {
+                let host = member.host.trim_start_matches('/').to_owned();
+                return Ok(Some(format!("{} (from {host})", member.client_id)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The broker names a static member by its instance and a UUID; slot `a` is not slot `a-b`.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_belong_to_site_and_slot() {
+        let topics = Topics::new("lightrail.").unwrap();
+        let identity = Identity::new("nid1-3".parse().unwrap(), "NERSC".parse().unwrap(), "nid1");
+        assert_eq!(Lane::Live.group(&topics, &identity.site), "lightrail.images.live.NERSC.workers");
+        let id = identity.transactional_id(&topics);
+        assert_eq!(id, "lightrail.images.live.NERSC.worker.nid1-3");
+        assert!(
+            is_uuid("6a2f41a3-c54c-4ce4-9b8e-2e5f6e4d5b10") && !is_uuid("4-6a2f41a3-c54c-4ce4-9b8e-2e5f6e4d")
+        );
+    }
+}

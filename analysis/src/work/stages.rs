@@ -1,0 +1,179 @@
+//! What is done with an image on a compute thread: decode, calibrate, find spots, decide, add to the powders. Blocking work
+//! on what was read before; no Kafka, no file.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+use lightrail_topics::Fingerprint;
+use lightrail_topics::events::{Extent, Image, Numbers, Outcome, Stage, StageTimes};
+use lightrail_topics::message::stable_hash;
+
+use super::powder::Sums;
+use crate::decode::{Decoder, with_message};
+use crate::frame::{Frame, Shot};
+use crate::pipeline::{self, Chain, Powders, Workspace};
+
+/// An image with all that its stages need.
+#[derive(Debug)]
+pub struct Job {
+    /// The image.
+    pub image: Arc<Image>,
+    /// The bytes of its extents, in its order.
+    pub extents: Vec<Vec<u8>>,
+    /// Makes pixels of them.
+    pub decoder: Arc<Decoder>,
+    /// Its trial, compiled for its detector.
+    pub chain: Arc<Chain>,
+}
+
+impl Job {
+    /// The extents beside their bytes, as a decoder takes them.
+    pub fn pieces(&self) -> Vec<(&Extent, &[u8])> {
+        self.image.extents.iter().zip(self.extents.iter().map(Vec::as_slice)).collect()
+    }
+}
+
+/// An image that ended badly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bad {
+    /// As what.
+    pub outcome: Outcome,
+    /// In which stage.
+    pub stage: Stage,
+    /// Why, in one line.
+    pub cause: String,
+}
+
+impl Bad {
+    /// An image that ended so, with its cause cut to what a person reads.
+    pub fn new(outcome: Outcome, stage: Stage, cause: impl fmt::Display) -> Self {
+        const LONGEST: usize = 1000;
+        let cause = cause.to_string();
+        let cause = match cause.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{} ...", &cause[..end]),
+            None => cause,
+        };
+        Self { outcome, stage, cause }
+    }
+}
+
+/// An image that went through its stages.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Worked {
+    /// Whether it is a hit.
+    pub hit: bool,
+    /// What was found.
+    pub numbers: Numbers,
+    /// How long the stages took; `read` is the decoding alone.
+    pub times: StageTimes,
+    /// A hash of what was used.
+    pub used: Option<Fingerprint>,
+}
+
+/// In which stage an image is, seen from outside of its thread.
+#[derive(Debug)]
+pub struct Progress(AtomicU8);
+
+const STAGES: [Stage; 6] =
+    [Stage::Read, Stage::Calibrate, Stage::Spotfind, Stage::Index, Stage::Refine, Stage::Integrate];
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(AtomicU8::new(Stage::Read as u8))
+    }
+}
+
+impl Progress {
+    /// A stage begins.
+    pub fn begin(&self, stage: Stage) {
+        self.0.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// The stage that was begun last.
+    pub fn stage(&self) -> Stage {
+        STAGES.get(usize::from(self.0.load(Ordering::Relaxed))).copied().unwrap_or(Stage::Read)
+    }
+}
+
+/// The stages that an image goes through on a compute thread: [`Chained`], or that with faults around it in a test.
+pub trait Stages: Send + Sync + 'static {
+    /// Takes an image through. May panic, which becomes the result `failed`; may never come back, which ends the process.
+    ///
+    /// # Errors
+    /// An image that ended badly.
+    fn work(&self, job: &Job, workspace: &mut Workspace, progress: &Progress) -> Result<Worked, Bad>;
+}
+
+/// The stages of a trial's chain.
+#[derive(Debug, Default)]
+pub struct Chained {
+    /// Where hits and sampled misses are added.
+    pub powders: Option<Arc<Sums>>,
+}
+
+impl Stages for Chained {
+    fn work(&self, job: &Job, workspace: &mut Workspace, progress: &Progress) -> Result<Worked, Bad> {
+        let begun = Instant::now();
+        let decoded = job.decoder.decode(&job.image.image.event, &job.pieces());
+        let (frame, shot) = decoded.map_err(|error| {
+            let outcome = if error.concerns_trial() { Outcome::Refused } else { Outcome::Unreadable };
+            Bad::new(outcome, Stage::Read, error.line())
+        })?;
+        let shot = with_message(shot, &job.image.shot);
+        let decoded = Instant::now();
+        progress.begin(Stage::Calibrate);
+        let outcome = job.chain.process(workspace, &[(&frame, &shot)]).pop();
+        let outcome = match outcome {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(error)) => return Err(Bad::new(Outcome::Failed, Stage::Calibrate, error)),
+            None => return Err(Bad::new(Outcome::Failed, Stage::Calibrate, "the chain gave no outcome")),
+        };
+        progress.begin(Stage::Spotfind);
+        let found = Instant::now();
+        self.add(job, workspace, &frame, outcome.hit);
+        let times = StageTimes {
+            read: Some(micros(begun, decoded)),
+            spotfind: Some(micros(decoded, found)),
+            decide: Some(micros(found, Instant::now())),
+            ..StageTimes::default()
+        };
+        let used = job.chain.hash().to_string().parse().ok();
+        Ok(Worked { hit: outcome.hit, numbers: numbers(&outcome, shot), times, used })
+    }
+}
+
+impl Chained {
+    /// Adds the image to its run's powders where the trial wants it there.
+    fn add(&self, job: &Job, workspace: &mut Workspace, frame: &Frame, hit: bool) {
+        let Some(powders) = &self.powders else { return };
+        let key = stable_hash(job.image.image.to_string().as_bytes());
+        if !Powders::wants(&job.chain.parameters().powder, hit, key) {
+            return;
+        }
+        match job.chain.values(workspace, frame) {
+            Ok(values) => powders.add(&job.image, &job.chain, hit, values),
+            Err(error) => tracing::warn!(image = %job.image.image, %error, "image is in no powder"),
+        }
+    }
+}
+
+fn micros(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What a result says of an outcome and its shot.
+pub fn numbers(outcome: &pipeline::Outcome, shot: Shot) -> Numbers {
+    Numbers {
+        spots: u32::try_from(outcome.spots.len()).ok(),
+        resolution: outcome.resolution.map(f64::from),
+        saturated: Some(outcome.saturated),
+        saturation: None,
+        intensity: Some(outcome.total).filter(|total| total.is_finite()),
+        photon_energy: outcome.photon_energy,
+        pulse_id: shot.pulse_id,
+        event_codes: shot.event_codes,
+        detector_distance: outcome.distance,
+    }
+}
