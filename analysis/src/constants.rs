@@ -2,14 +2,16 @@
 //! whether it has the data's shape. Takes bytes. Applied by [`crate::detectors`], never here.
 //!
 //! A file of one array (`.npy`, text) says by its name which constant it is: `pedestals`, `gain`, `offset` or `status` stands
-//! in it, or in its folder as in psana's calibration folders (`pedestals/12-end.data`, `pixel_gain/...`). An HDF5 file has
-//! datasets of these names.
+//! in it, or in its folder as in psana's calibration folders (`pedestals/12-end.data`, `pixel_gain/...`). In an HDF5 file the
+//! datasets' names say it. A mask in HDF5 is a dataset `mask` (or Cheetah's `/data/data`), 0 where a pixel does not count; or
+//! `pixel_mask` (NXmx), or `mask` in a CXI file's entry, 0 where it does.
 
 use std::fmt;
 use std::path::Path;
 
 use crate::detectors::{Constants, Mask, Modes};
 use crate::formats::array::{self, Array};
+use crate::formats::h5::{self, H5};
 use crate::formats::{FormatError, npy};
 use crate::frame::Shape;
 
@@ -70,6 +72,14 @@ pub enum ConstantsError {
          stands in it"
     )]
     Unnamed,
+    /// An HDF5 file without any of them.
+    #[error("it has no dataset named {wanted}; it has {there}")]
+    NoDataset {
+        /// What was looked for.
+        wanted: &'static str,
+        /// What it has.
+        there: String,
+    },
     /// It has another shape than the data.
     #[error("{what} are {found:?}, the data are {data}: gain modes x {data} were expected")]
     Shape {
@@ -87,8 +97,40 @@ pub enum ConstantsError {
 /// # Errors
 /// A file that cannot be read, whose name says no constant, or of another shape than the data.
 pub fn add(constants: &mut Constants, path: &Path, bytes: &[u8], shape: Shape) -> Result<(), ConstantsError> {
+    if h5::is_hdf5(bytes) {
+        return add_datasets(constants, bytes, shape);
+    }
     let constant = of_path(path).ok_or(ConstantsError::Unnamed)?;
     put(constants, constant, &read(bytes)?, shape)
+}
+
+/// The datasets of an HDF5 file; of each constant the first that is named so.
+fn add_datasets(constants: &mut Constants, bytes: &[u8], shape: Shape) -> Result<(), ConstantsError> {
+    let file = H5::of_bytes(bytes.to_vec())?;
+    let mut found = Vec::new();
+    let listed = file.list()?;
+    for one in &listed {
+        let name = one.path.rsplit('/').next().unwrap_or_default();
+        let Some(constant) = Constant::named(name).filter(|constant| !found.contains(constant)) else {
+            continue;
+        };
+        found.push(constant);
+        put(constants, constant, &file.array(&one.path)?, shape)?;
+    }
+    if found.is_empty() {
+        return Err(no_dataset("pedestals, gains, offsets or status", &listed));
+    }
+    Ok(())
+}
+
+fn no_dataset(wanted: &'static str, listed: &[h5::Listed]) -> ConstantsError {
+    const TOLD: usize = 8;
+    let mut there: Vec<&str> = listed.iter().take(TOLD).map(|one| one.path.as_str()).collect();
+    if listed.len() > TOLD {
+        there.push("...");
+    }
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    ConstantsError::NoDataset { wanted, there }
 }
 
 fn put(
@@ -115,9 +157,9 @@ fn put(
     Ok(())
 }
 
-/// A mask: one number per pixel, 0 where it does not count. Of several modes a pixel must count in all.
+/// A mask: one number per pixel, 0 where it does not count (see above for HDF5). Of several modes a pixel must count in all.
 pub fn mask(bytes: &[u8], shape: Shape) -> Result<Mask, ConstantsError> {
-    let array = read(bytes)?;
+    let (array, zero_counts) = if h5::is_hdf5(bytes) { mask_dataset(bytes)? } else { (read(bytes)?, false) };
     modes(&array.dims, shape).ok_or_else(|| ConstantsError::Shape {
         what: "the mask's values".to_owned(),
         found: array.dims.clone(),
@@ -126,10 +168,25 @@ pub fn mask(bytes: &[u8], shape: Shape) -> Result<Mask, ConstantsError> {
     let mut mask = Mask::open(shape);
     for mode in array.to_bits().chunks(shape.len()) {
         for (good, value) in mask.good.iter_mut().zip(mode) {
-            *good &= *value != 0;
+            *good &= (*value == 0) == zero_counts;
         }
     }
     Ok(mask)
+}
+
+/// The mask of an HDF5 file, and whether 0 is a pixel that counts.
+fn mask_dataset(bytes: &[u8]) -> Result<(Array, bool), ConstantsError> {
+    let file = H5::of_bytes(bytes.to_vec())?;
+    let listed = file.list()?;
+    let named = |name: &str| listed.iter().find(|one| one.path.rsplit('/').next() == Some(name));
+    let plain = named("mask").filter(|one| !one.path.starts_with("/entry_1/"));
+    let cheetah = || listed.iter().find(|one| one.path == "/data/data");
+    if let Some(one) = plain.or_else(cheetah) {
+        return Ok((file.array(&one.path)?, false));
+    }
+    let one = named("pixel_mask").or_else(|| named("mask"));
+    let one = one.ok_or_else(|| no_dataset("mask, pixel_mask or /data/data", &listed))?;
+    Ok((file.array(&one.path)?, true))
 }
 
 fn read(bytes: &[u8]) -> Result<Array, FormatError> {
@@ -137,7 +194,7 @@ fn read(bytes: &[u8]) -> Result<Array, FormatError> {
         return npy::read(bytes);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| FormatError::Unsupported {
-        what: "a file that is neither NumPy's .npy nor a text of numbers".to_owned(),
+        what: "a file that is neither NumPy's .npy nor HDF5 nor a text of numbers".to_owned(),
     })?;
     array::read_text(text)
 }
@@ -217,7 +274,9 @@ mod tests {
         );
         assert!(said("gains.data", b"1 2 3 4\n1 2 3\n").contains("line 2: 3 numbers after lines of 4"));
         assert!(said("gains.data", b"# DIM:1 5\n1 2 3 4\n").contains("it has 4 numbers, its head says [5]"));
-        assert!(said("gains.bin", &[0xff, 0, 1]).contains("neither NumPy's .npy nor a text of numbers"));
+        assert!(
+            said("gains.bin", &[0xff, 0, 1]).contains("neither NumPy's .npy nor HDF5 nor a text of numbers")
+        );
     }
 
     #[test]
@@ -227,5 +286,27 @@ mod tests {
         let mask = mask(&npy::write_u8(&[2, 2, 3, 4], &values), SHAPE).unwrap();
         let hidden: Vec<usize> = (0..24).filter(|i| !mask.good[*i]).collect();
         assert_eq!(hidden, [5, 7]);
+    }
+
+    #[test]
+    fn hdf5_files_say_it_by_their_datasets_names() {
+        const FILE: &[u8] = include_bytes!("formats/h5/tests/constants.h5");
+        let shape = Shape { panels: 2, rows: 3, columns: 4 };
+        let mut constants = Constants::default();
+        add(&mut constants, Path::new("jungfrau-r12.h5"), FILE, shape).unwrap();
+        let pedestals = constants.pedestals.unwrap();
+        assert_eq!((pedestals.modes, pedestals.of(2)[23]), (3, 71.0));
+        assert_eq!(constants.gains.unwrap().values[0].to_bits(), 41.0_f32.to_bits());
+        assert_eq!(constants.status.unwrap().values[5], 3);
+        assert!(constants.offsets.is_none());
+        assert_eq!(mask(FILE, shape).unwrap().count(), 23, "0 in `mask` does not count");
+        let nxmx = include_bytes!("formats/h5/tests/nxmx.h5");
+        let whole = Shape { panels: 1, rows: 33, columns: 40 };
+        assert_eq!(mask(nxmx, whole).unwrap().count(), 33 * 40 - 1, "0 in `pixel_mask` counts");
+        let error = add(&mut Constants::default(), Path::new("a.h5"), nxmx, whole).unwrap_err().to_string();
+        assert!(
+            error.starts_with("it has no dataset named pedestals, gains, offsets or status; it has /entry/"),
+            "{error}"
+        );
     }
 }

@@ -3,14 +3,15 @@
 //!
 //! A [`Decoder`] holds the tables of one names epoch: make one per (run, detector, `names_epoch`) and keep it.
 
+mod chunks;
 mod lcls1;
 mod lcls2;
 #[cfg(test)]
 mod tests;
 
 use lightrail_topics::events::{ConfigurePlace, Extent, ExtentKind, ShotData};
-use lightrail_topics::image::EventId;
-use lightrail_topics::lfn::Lfn;
+use lightrail_topics::image::{EventId, FileName};
+use lightrail_topics::lfn::{FileKind, Lfn};
 
 use crate::detectors::{Kind, Modes};
 use crate::formats::FormatError;
@@ -117,7 +118,8 @@ pub struct Decoder {
 enum Tables {
     Lcls2(lcls2::Streams),
     Lcls1(lcls1::Streams),
-    /// Formats that say all with each image.
+    Hdf5(chunks::Files),
+    /// CBF, which says all with each image.
     None,
 }
 
@@ -132,6 +134,9 @@ impl Decoder {
             [] => Tables::None,
             [(place, _), ..] if is_xtc2(&place.lfn) => {
                 Tables::Lcls2(lcls2::Streams::new(detector, kind, configure)?)
+            }
+            [(place, _), ..] if place.lfn.kind() == FileKind::Hdf5 => {
+                Tables::Hdf5(chunks::Files::new(configure)?)
             }
             _ => Tables::Lcls1(lcls1::Streams::new(configure)?),
         };
@@ -154,7 +159,8 @@ impl Decoder {
         match &self.tables {
             Tables::Lcls2(streams) => streams.decode(&self.detector, event, extents),
             Tables::Lcls1(streams) => streams.decode(&self.detector, event, extents),
-            Tables::None => plain(extents),
+            Tables::Hdf5(files) => files.decode(&self.detector, event, extents),
+            Tables::None => plain(event, extents),
         }
     }
 
@@ -174,11 +180,12 @@ impl Decoder {
         Ok(Setup { shape: frame.shape, configuration, geometry })
     }
 
-    /// The images' shape, where the configuration tells it: LCLS-I, and LCLS-II's `ePix10ka`. Otherwise an image does.
+    /// The images' shape, where the configuration tells it: HDF5, LCLS-I's Jungfrau and CSPAD, LCLS-II's `ePix10ka`. Otherwise an image does.
     pub fn shape(&self) -> Option<Shape> {
         match &self.tables {
             Tables::Lcls2(streams) => streams.shape(),
             Tables::Lcls1(streams) => streams.shape(&self.detector),
+            Tables::Hdf5(files) => files.shape(),
             Tables::None => None,
         }
     }
@@ -195,13 +202,17 @@ pub fn with_message(shot: Shot, message: &ShotData) -> Shot {
     }
 }
 
-/// Images of formats without configuration.
-fn plain(extents: &[(&Extent, &[u8])]) -> Result<(Frame, Shot), DecodeError> {
+/// CBF images, one per file.
+fn plain(event: &EventId, extents: &[(&Extent, &[u8])]) -> Result<(Frame, Shot), DecodeError> {
     let &[(extent, bytes)] = extents else {
         return Err(DecodeError::Message { what: format!("a CBF image of {} extents", extents.len()) });
     };
     if extent.kind != ExtentKind::Cbf {
         return Err(DecodeError::NoConfigure { file: extent.lfn.clone() });
+    }
+    let own = EventId::Frame { file: FileName::from(&extent.lfn), frame: 0 };
+    if *event != own {
+        return Err(DecodeError::Message { what: format!("event {event} of {}", extent.lfn.file_name()) });
     }
     let cbf = Cbf::read(bytes).map_err(|error| at(extent, error.general()))?;
     let frame = cbf.frame().map_err(|error| at(extent, error.general()))?;

@@ -8,6 +8,7 @@ pub mod cbf;
 pub(crate) mod damaged;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod h5;
 pub mod npy;
 pub mod xtc;
 pub mod xtc2;

@@ -15,6 +15,7 @@ use crate::decode::Setup;
 use crate::detectors::{Constants, Mask};
 use crate::formats::FormatError;
 use crate::formats::cbf::Cbf;
+use crate::formats::h5::H5;
 use crate::frame::Shape;
 use crate::geometry::{self, Geometry, GeometryError, Misfit};
 use crate::pipeline::{Chain, ChainError};
@@ -69,14 +70,14 @@ pub enum InputError {
         source: GeometryError,
     },
     /// A geometry file of a kind that is not known.
-    #[error("geometry {}: neither CrystFEL's .geom nor psana's .data nor .cbf", path.display())]
+    #[error("geometry {}: neither CrystFEL's .geom nor psana's .data nor .cbf nor NXmx", path.display())]
     Unknown {
         /// The file.
         path: PathBuf,
     },
-    /// A CBF file given as geometry cannot be read.
+    /// A CBF or NXmx file given as geometry cannot be read.
     #[error("geometry {}", path.display())]
-    Cbf {
+    Image {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -198,9 +199,16 @@ fn read_geometry(path: &Path, bytes: &[u8], shape: Shape) -> Result<(Geometry, O
         }
         Some("cbf") => {
             let cbf = Cbf::read(bytes)
-                .map_err(|error| InputError::Cbf { path: path.to_owned(), source: error.general() })?;
+                .map_err(|error| InputError::Image { path: path.to_owned(), source: error.general() })?;
             let geometry = geometry::cbf::read(&cbf).map_err(wrong)?;
             Ok((geometry.for_shape(shape).map_err(misfit)?, None))
+        }
+        Some("h5" | "hdf5" | "nxs") => {
+            let fault = |source| InputError::Image { path: path.to_owned(), source };
+            let plane = H5::of_bytes(bytes.to_vec()).map_err(fault)?.plane(shape);
+            let absent =
+                || FormatError::absent(format!("NXmx detector of one module in it, as data of {shape} need"));
+            Ok((plane.ok_or_else(|| fault(absent()))?, None))
         }
         _ => Err(InputError::Unknown { path: path.to_owned() }),
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::formats::xtc2::smd::Place;
 use crate::formats::xtc2::write::{Event, StreamSetup, StreamWriter};
-use crate::formats::xtc2::{Service, Timestamp};
+use crate::formats::xtc2::{Datagram, Service, Timestamp};
 use crate::frame::Pixels;
 
 const SHAPE: [u32; 3] = [1, 16, 32];
@@ -66,8 +66,6 @@ fn run() -> Run {
     let configure = configure.collect();
     Run { big, configure, shots }
 }
-
-use crate::formats::xtc2::Datagram;
 
 fn pixels(n: u16, segment: u16) -> Vec<u16> {
     (0..512).map(|pixel| pixel * 31 + n * 7 + segment * 1009).collect()
@@ -249,4 +247,120 @@ fn real_files_are_decoded_and_the_quad_says_its_pixels_gains() {
     assert_eq!(jungfrau.shape(), None, "only its events tell");
     let quad = real(&folder, "test_epix_calib.xtc2", "epixquad", Kind::Epix10ka, "4x352x384").unwrap();
     assert_eq!(quad.shape().unwrap().to_string(), "4x352x384");
+}
+
+#[test]
+fn lcls1_images_come_from_a_proxys_container_or_a_whole_datagram() {
+    use crate::formats::xtc::tests::generate::{self, Stream};
+    use crate::formats::xtc::{self, smd};
+    let stream = Stream::jungfrau(3);
+    let (big, small) = (lfn("e123-r0012-s03-c00.xtc"), lfn("smalldata/e123-r0012-s03-c00.smd.xtc"));
+    let first = xtc::Datagram::parse(&stream.small, 0).unwrap();
+    let place = ConfigurePlace { lfn: small, offset: 0, length: first.bytes.len() as u64 };
+    let decoder = Decoder::new("Jungfrau1M", Kind::Jungfrau, &[(place, first.bytes.to_vec())]).unwrap();
+    assert_eq!(decoder.shape().unwrap().to_string(), "2x512x1024");
+    let shots = xtc::datagrams(&stream.small, 0).map(Result::unwrap);
+    let shots: Vec<_> = shots.filter(|d| d.header.service == xtc::Service::L1Accept).collect();
+    for (n, (time, offset, size)) in stream.shots.iter().enumerate() {
+        let id = EventId::Time {
+            seconds: time.seconds,
+            nanoseconds: time.nanoseconds,
+            fiducial: Some(time.fiducial),
+        };
+        let pixels = Pixels::U16(generate::pixels(n, 2 * 512 * 1024));
+        let whole = (
+            extent(big.clone(), *offset as u64, *size, ExtentKind::Dgram),
+            stream.big[*offset..offset + size].to_vec(),
+        );
+        let (frame, shot) = decode(&decoder, &id, std::slice::from_ref(&whole)).unwrap();
+        assert_eq!(frame.pixels, pixels);
+        assert_eq!(
+            (shot.photon_energy, shot.pulse_id),
+            (Some(generate::energy(n)), Some(time.fiducial.into()))
+        );
+        assert_eq!(shot.event_codes, [40, 140]);
+        let proxy = smd::proxies(&shots[n]).next().unwrap().unwrap();
+        let from = usize::try_from(proxy.offset).unwrap();
+        let mut part = (
+            extent(big.clone(), proxy.offset, proxy.size as usize, ExtentKind::Xtc),
+            stream.big[from..from + proxy.size as usize].to_vec(),
+        );
+        let (frame, shot) = decode(&decoder, &id, std::slice::from_ref(&part)).unwrap();
+        assert_eq!((frame.pixels, shot.pulse_id), (pixels, Some(time.fiducial.into())));
+        // Another event, both at once, and another detector's container.
+        let other = EventId::Time { seconds: 1, nanoseconds: 2, fiducial: Some(3) };
+        let late = decode(&decoder, &other, std::slice::from_ref(&whole)).unwrap_err();
+        assert!(late.contains("its time is"), "{late}");
+        let twice = decode(&decoder, &id, &[whole, part.clone()]).unwrap_err();
+        assert!(twice.contains("it is there twice"), "{twice}");
+        part.1[8] ^= 1;
+        let foreign = decode(&decoder, &id, &[part]).unwrap_err();
+        assert!(foreign.contains("it is of MfxEndstation.0:Jungfrau.1, not of Jungfrau1M"), "{foreign}");
+    }
+}
+
+#[test]
+fn hdf5_and_cbf_images_are_named_by_file_and_frame() {
+    use crate::formats::cbf::{self, Mini};
+    use crate::formats::h5::H5;
+    let file: Lfn = "/cxi/cxi78513/hdf5/run12.cxi".parse().unwrap();
+    let bytes = include_bytes!("../formats/h5/tests/cxi.h5");
+    let table = H5::of_bytes(bytes.to_vec()).unwrap().table("/entry_1/data_1/data").unwrap();
+    let part = |range: &std::ops::Range<u64>| {
+        let from = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+        bytes[from].to_vec()
+    };
+    let piece = |range: &std::ops::Range<u64>| {
+        let place =
+            ConfigurePlace { lfn: file.clone(), offset: range.start, length: range.end - range.start };
+        (place, part(range))
+    };
+    let configure: Vec<_> = table.header.iter().map(piece).collect();
+    let decoder = Decoder::new("cspad", Kind::Counts, &configure).unwrap();
+    assert_eq!(decoder.shape().unwrap().to_string(), "5x12x16");
+    let chunks = table.images[2].as_ref().unwrap();
+    let extents: Vec<_> = chunks
+        .iter()
+        .map(|range| {
+            let bytes = part(range);
+            (extent(file.clone(), range.start, bytes.len(), ExtentKind::H5Chunk), bytes)
+        })
+        .collect();
+    let id: EventId = "run12.cxi:2".parse().unwrap();
+    let (frame, _) = decode(&decoder, &id, &extents).unwrap();
+    let Pixels::I16(pixels) = frame.pixels else { panic!("i16") };
+    assert_eq!((pixels[0], pixels[12 * 16 + 17]), (2000, 2321));
+    let other = decode(&decoder, &"run13.cxi:2".parse().unwrap(), &extents).unwrap_err();
+    assert_eq!(other, "event run13.cxi:2 of run12.cxi: the message does not fit its files");
+    let mut damaged = extents.clone();
+    damaged[1].1[3] ^= 1;
+    assert!(
+        decode(&decoder, &id, &damaged).unwrap_err().starts_with("image of cspad: damaged chunk at byte")
+    );
+
+    let file: Lfn = "/cxi/cxi78513/cbf/a.cbf".parse().unwrap();
+    let shape = Shape { panels: 1, rows: 3, columns: 4 };
+    let pixels: Vec<i32> = (0..12).collect();
+    let bytes = cbf::write(
+        "a",
+        shape,
+        &pixels,
+        &Mini {
+            wavelength: Some(1.0),
+            distance: Some(0.2),
+            pixel_size: Some([1e-4; 2]),
+            beam: Some([2.0, 1.0]),
+            count_cutoff: None,
+        },
+    );
+    let decoder = Decoder::new("pilatus", Kind::Counts, &[]).unwrap();
+    let whole = extent(file, 0, bytes.len(), ExtentKind::Cbf);
+    let id: EventId = "a.cbf:0".parse().unwrap();
+    let (frame, shot) = decode(&decoder, &id, &[(whole.clone(), bytes.clone())]).unwrap();
+    assert_eq!((frame.pixels, shot.detector_distance), (Pixels::I32(pixels), Some(0.2)));
+    let setup = decoder.setup(&id, &[(&whole, &bytes)]).unwrap();
+    assert!((setup.geometry.unwrap().distance - 0.2).abs() < 1e-12);
+    let cut = decode(&decoder, &id, &[(whole.clone(), bytes[..bytes.len() - 60].to_vec())]).unwrap_err();
+    assert!(cut.starts_with("/cxi/cxi78513/cbf/a.cbf from byte 0 on: "), "{cut}");
+    assert!(decode(&decoder, &"b.cbf:0".parse().unwrap(), &[(whole, bytes)]).is_err());
 }

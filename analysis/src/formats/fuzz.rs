@@ -3,7 +3,7 @@
 //! than the bytes allow, or no end is a fault.
 
 use super::xtc2::{self, Configuration, Service, smd::SmdReader};
-use super::{array, npy, xtc};
+use super::{array, h5, npy, xtc};
 use crate::frame::Shot;
 
 /// As an XTC2 stream.
@@ -94,5 +94,54 @@ pub fn npy(bytes: &[u8]) {
         std::str::from_utf8(bytes).map_err(drop).and_then(|text| array::read_text(text).map_err(drop))
     {
         assert!(array.len() <= bytes.len(), "no more numbers than bytes");
+    }
+}
+
+/// As an HDF5 file: its list, and of every dataset that could be images its table, the first images, and the shots.
+pub fn h5(bytes: &[u8]) {
+    let Ok(file) = h5::H5::of_bytes(bytes.to_vec()) else { return };
+    let Ok(listed) = file.list() else { return };
+    for one in listed.iter().take(32) {
+        let _ = file.array(&one.path);
+        let Ok(table) = file.table(&one.path) else { continue };
+        let piece = |range: &std::ops::Range<u64>| {
+            let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+            bytes.get(place(range.start)..place(range.end)).map(|bytes| (range.start, bytes))
+        };
+        let pieces: Option<Vec<_>> = table.header.iter().map(piece).collect();
+        let pieces = pieces.expect("what was read of the file lies in it");
+        assert_eq!(h5::Layout::of_header(&pieces).as_ref(), Ok(&table.layout));
+        for (number, chunks) in table.images.iter().enumerate().take(3) {
+            let Some(chunks) = chunks else { continue };
+            let chunks: Option<Vec<_>> = chunks.iter().map(piece).collect();
+            let Some(chunks) = chunks else { continue };
+            if let Ok(frame) = table.layout.frame(number as u64, &chunks) {
+                assert_eq!(frame.pixels.len(), frame.shape.len());
+            }
+        }
+    }
+    let _ = (file.images(), file.shots().of(0));
+}
+
+/// As a stored chunk, through every filter.
+pub fn h5_chunk(bytes: &[u8]) {
+    use h5::filter::{Filter, undo};
+    let said =
+        bytes.get(..8).map_or(0, |head| head.iter().fold(0_usize, |all, byte| all << 8 | usize::from(*byte)));
+    let bits = |lz4: bool| Filter::Bitshuffle { size: 2, block: 0, lz4 };
+    let filters = [
+        Filter::Deflate,
+        Filter::Shuffle { size: 4 },
+        Filter::Fletcher32,
+        Filter::Lz4,
+        bits(true),
+        bits(false),
+    ];
+    for filter in filters {
+        for size in [said, 64, bytes.len()] {
+            if let Ok(undone) = undo(&[filter], bytes, size, 0) {
+                assert_eq!(undone.len(), size);
+            }
+        }
     }
 }

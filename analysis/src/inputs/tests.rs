@@ -118,7 +118,7 @@ fn each_fault_names_the_file_and_what_was_expected() {
     let unknown = folder.put("geometry", "g.txt", GEOM.as_bytes());
     assert_eq!(
         said("counts", &unknown),
-        "geometry BASE/g.txt: neither CrystFEL's .geom nor psana's .data nor .cbf"
+        "geometry BASE/g.txt: neither CrystFEL's .geom nor psana's .data nor .cbf nor NXmx"
     );
 }
 

@@ -6,21 +6,21 @@ use super::super::{Src, Time, TypeId};
 /// Payloads of this many bytes and more become proxies, `EvrData` excepted.
 const THRESHOLD: usize = 1024;
 
-pub(super) fn time(n: u32) -> Time {
+pub(crate) fn time(n: u32) -> Time {
     Time { seconds: 1_500_000_000, nanoseconds: n * 8_333_333, fiducial: 1000 + 3 * n }
 }
 
-pub(super) fn pixels(n: usize, count: usize) -> Vec<u16> {
+pub(crate) fn pixels(n: usize, count: usize) -> Vec<u16> {
     (0..count).map(|pixel| u16::try_from((pixel * 7 + n * 1009) & 0xffff).unwrap()).collect()
 }
 
 /// A shot's photon energy in eV.
-pub(super) fn energy(n: usize) -> f64 {
+pub(crate) fn energy(n: usize) -> f64 {
     9500.0 + f64::from(u32::try_from(n).unwrap())
 }
 
 /// A container with its payload, padded to four bytes.
-pub(super) fn leaf(src: Src, kind: u16, version: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn leaf(src: Src, kind: u16, version: u16, payload: &[u8]) -> Vec<u8> {
     let padded = payload.len().next_multiple_of(4);
     let mut bytes = Vec::with_capacity(20 + padded);
     let contains = TypeId::new(kind, version).word();
@@ -33,12 +33,12 @@ pub(super) fn leaf(src: Src, kind: u16, version: u16, payload: &[u8]) -> Vec<u8>
 }
 
 /// A segment's container.
-pub(super) fn segment(children: &[u8]) -> Vec<u8> {
+pub(crate) fn segment(children: &[u8]) -> Vec<u8> {
     leaf(Src { log: 0x0200_004d, phy: 0x0a00_0001 }, 1, 1, children)
 }
 
 /// A datagram with that root payload.
-pub(super) fn datagram(service: u32, time: Time, children: &[u8]) -> Vec<u8> {
+pub(crate) fn datagram(service: u32, time: Time, children: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for word in [time.nanoseconds, time.seconds, service << 24, time.fiducial, 0] {
         bytes.extend_from_slice(&word.to_le_bytes());
