@@ -13,6 +13,7 @@ macro_rules! say {
 
 mod failure;
 mod kafka;
+mod simulate;
 mod work;
 
 use std::path::PathBuf;
@@ -53,6 +54,8 @@ enum Command {
         #[arg(long)]
         create: bool,
     },
+    /// Simulate a beam time with known truth: run files as a DAQ writes them, and all that analysis needs for them.
+    Simulate(Box<simulate::Simulate>),
     /// Work images until SIGTERM or SIGUSR1 (finishes what it has begun) or a second SIGTERM (stops at once).
     Work(work::Work),
 }
@@ -100,6 +103,7 @@ async fn obey(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Topics { file, create } => kafka::topics(&file.load()?, create).await,
+        Command::Simulate(asked) => simulate::simulate(*asked).await,
         Command::Work(work) => work.obey().await,
     }
 }

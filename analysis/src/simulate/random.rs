@@ -19,6 +19,7 @@ pub(super) enum Purpose {
     Spots,
     Panel,
     StructureFactor,
+    Deal,
 }
 
 impl Random {

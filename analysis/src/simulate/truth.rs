@@ -28,19 +28,29 @@ pub struct TruthSpot {
     /// Panel of the data array.
     pub panel: u16,
     /// Its middle along a row of that panel, pixels; whole numbers are pixel centres.
+    #[serde(serialize_with = "rounded")]
     pub x: f64,
     /// Its middle along a column, pixels.
+    #[serde(serialize_with = "rounded")]
     pub y: f64,
     /// Photons that are expected in it.
+    #[serde(serialize_with = "rounded")]
     pub intensity: f64,
     /// Indices.
     pub hkl: [i32; 3],
     /// Which of the image's crystals.
     pub crystal: u8,
     /// Angstrom.
+    #[serde(serialize_with = "rounded")]
     pub d: f64,
     /// Whether all pixels around its middle (three by three) are good: on the panel, neither masked nor dead.
     pub good: bool,
+}
+
+/// In a file four digits of a fraction are enough.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn rounded<S: serde::Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((value * 1e4).round() / 1e4)
 }
 
 /// What is true of an image.
@@ -145,4 +155,30 @@ impl Truth {
             });
         }
     }
+}
+
+/// One reflection of each set of equivalents within the plan's resolution, with its squared structure factor; those that the
+/// space group forbids are left out.
+pub(super) fn unique_reflections(plan: &Plan) -> Vec<([i32; 3], f64)> {
+    let basis = plan.cell.reciprocal();
+    let length = |hkl: [i32; 3]| {
+        let q: [f64; 3] =
+            std::array::from_fn(|i| (0..3).map(|j| basis[i][j] * f64::from(hkl[j])).sum::<f64>());
+        q.iter().map(|v| v * v).sum::<f64>().sqrt()
+    };
+    // An index is at most the direct axis' length over the resolution.
+    let most = [plan.cell.a, plan.cell.b, plan.cell.c].map(|axis| (axis / plan.resolution).ceil() as i32);
+    let mut found = Vec::new();
+    for h in -most[0]..=most[0] {
+        for k in -most[1]..=most[1] {
+            for l in -most[2]..=most[2] {
+                let hkl = [h, k, l];
+                let is_one = hkl != [0; 3] && plan.space_group.representative(hkl) == hkl;
+                if is_one && !plan.space_group.is_absent(hkl) && length(hkl) <= 1.0 / plan.resolution {
+                    found.push((hkl, structure_factor(plan.seed, &plan.space_group, hkl)));
+                }
+            }
+        }
+    }
+    found
 }

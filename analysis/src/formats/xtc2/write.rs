@@ -31,7 +31,7 @@ use std::io::{self, Write};
 pub use build::{Builder, Cell};
 pub use setup::StreamSetup;
 
-use super::datagram::{MAX_DATAGRAM, Service, Timestamp};
+use super::datagram::{HEADER, MAX_DATAGRAM, Service, Timestamp};
 use super::smd::Place;
 
 /// A shot's values for one stream.
@@ -47,21 +47,40 @@ pub struct Event<'a> {
     pub event_codes: &'a [u16],
 }
 
-/// An event's datagram made beforehand, to be written again and again at other times without being built anew.
+/// An event's datagram made beforehand, to be written again and again at other times without being built anew. What the
+/// timing system says is not in it: that is another each time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
     bytes: Vec<u8>,
+    size: usize,
 }
 
 impl Prepared {
+    /// The datagram of an event for a stream.
+    ///
+    /// # Errors
+    /// As [`StreamWriter::event`].
+    pub fn new(setup: &StreamSetup, event: &Event<'_>) -> io::Result<Self> {
+        let mut builder = Builder::default();
+        builder.begin(Service::L1Accept, Timestamp::default(), setup.node());
+        setup.put_image(&mut builder, Timestamp::default(), 0, event)?;
+        let length = builder.bytes().len();
+        setup.put_timing(&mut builder, Timestamp::default(), (event.pulse_id, event.event_codes))?;
+        let mut bytes = builder.into_bytes();
+        let size = bytes.len();
+        fits(size)?;
+        bytes.truncate(length);
+        Ok(Self { bytes, size })
+    }
+
     /// Bytes of the datagram.
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        self.size
     }
 }
 
-/// One stream: the big file and the small one beside it, written together. Both writers get whole datagrams, each by one or two
-/// `write_all`, in order; give it a `BufWriter` where that matters.
+/// One stream: the big file and the small one beside it, written together. Both writers get whole datagrams, each by a few
+/// `write_all`s, in order; give it a `BufWriter` where that matters.
 #[derive(Debug)]
 pub struct StreamWriter<B, S> {
     setup: StreamSetup,
@@ -97,6 +116,7 @@ impl<B: Write, S: Write> StreamWriter<B, S> {
         for names in self.setup.all_names() {
             self.builder.names(names);
         }
+        self.setup.put_settings(&mut self.builder)?;
         self.index.begin_like(&self.builder);
         self.index.names(&self.setup.smd_info);
         self.put_small()?;
@@ -153,19 +173,26 @@ impl<B: Write, S: Write> StreamWriter<B, S> {
         self.put_shot(timestamp)
     }
 
-    /// The same event's datagram for [`StreamWriter::event_again`]; nothing is written.
-    pub fn prepare(&mut self, event: &Event<'_>) -> io::Result<Prepared> {
-        self.build(Timestamp::default(), event)?;
-        Ok(Prepared { bytes: self.builder.bytes().to_vec() })
-    }
-
-    /// A shot whose datagram was made before, now at this time: no byte of its pixels is copied here.
-    pub fn event_again(&mut self, timestamp: Timestamp, event: &Prepared) -> io::Result<Place> {
-        let (_, rest) = event.bytes.split_at(8);
+    /// A shot whose datagram was made before for this stream's set-up, now at this time, with this pulse id and these event
+    /// codes: no byte of its pixels is copied here.
+    pub fn event_again(
+        &mut self,
+        timestamp: Timestamp,
+        event: &Prepared,
+        (pulse_id, event_codes): (u64, &[u16]),
+    ) -> io::Result<Place> {
+        self.begin(Service::L1Accept, timestamp);
+        self.setup.put_timing(&mut self.builder, timestamp, (pulse_id, event_codes))?;
+        let (_, image) = event.bytes.split_at(8);
+        let timing = &self.builder.bytes()[HEADER..];
+        if image.len() + 8 + timing.len() != event.size {
+            return Err(refused("the event was made for another set-up"));
+        }
         self.big.write_all(&timestamp.nanoseconds().to_le_bytes())?;
         self.big.write_all(&timestamp.seconds().to_le_bytes())?;
-        self.big.write_all(rest)?;
-        self.note_shot(timestamp, event.bytes.len())
+        self.big.write_all(image)?;
+        self.big.write_all(timing)?;
+        self.note_shot(timestamp, event.size)
     }
 
     /// Flushes both files and gives them back.
@@ -181,7 +208,8 @@ impl<B: Write, S: Write> StreamWriter<B, S> {
 
     fn build(&mut self, timestamp: Timestamp, event: &Event<'_>) -> io::Result<()> {
         self.begin(Service::L1Accept, timestamp);
-        self.setup.put_event(&mut self.builder, timestamp, self.events, event)
+        self.setup.put_image(&mut self.builder, timestamp, self.events, event)?;
+        self.setup.put_timing(&mut self.builder, timestamp, (event.pulse_id, event.event_codes))
     }
 
     fn put_shot(&mut self, timestamp: Timestamp) -> io::Result<Place> {
@@ -208,9 +236,7 @@ impl<B: Write, S: Write> StreamWriter<B, S> {
 
     fn put_big(&mut self) -> io::Result<usize> {
         let bytes = self.builder.bytes();
-        if bytes.len() > MAX_DATAGRAM {
-            return Err(refused(&format!("{} bytes are more than a datagram may have", bytes.len())));
-        }
+        fits(bytes.len())?;
         self.big.write_all(bytes)?;
         self.offset += bytes.len() as u64;
         Ok(bytes.len())
@@ -219,6 +245,13 @@ impl<B: Write, S: Write> StreamWriter<B, S> {
     fn put_small(&mut self) -> io::Result<()> {
         self.small.write_all(self.index.bytes())
     }
+}
+
+fn fits(size: usize) -> io::Result<()> {
+    if size > MAX_DATAGRAM {
+        return Err(refused(&format!("{size} bytes are more than a datagram may have")));
+    }
+    Ok(())
 }
 
 pub(crate) fn refused(why: &str) -> io::Error {

@@ -1,6 +1,7 @@
 //! What is written here is read here, byte for byte as said; and damaged copies of it.
 
-use super::write::{Event, StreamSetup, StreamWriter};
+use super::pixels;
+use super::write::{Event, Prepared, StreamSetup, StreamWriter};
 use super::*;
 use crate::frame::{Pixels, Shape, Shot};
 
@@ -98,13 +99,19 @@ fn a_run_goes_on_in_the_next_chunk() {
 }
 
 #[test]
-fn a_prepared_event_is_the_same_bytes_at_another_time() {
+fn a_prepared_event_is_the_same_image_at_another_time_and_pulse() {
     let (one, two) = (pixels(1, 0), pixels(2, 0));
     let event = Event { segments: &[&one, &two], ..shot_of(Some(7000.0), 3, &[1]) };
     let mut stream = begin(1, &[0, 1]);
-    let prepared = stream.prepare(&event).unwrap();
+    let setup = |segments| {
+        StreamSetup::jungfrau("mfxx00121", 12, 1, "jungfrau", segments, SHAPE).with_beam().with_timing()
+    };
+    let prepared = Prepared::new(&setup(&[0, 1]), &event).unwrap();
     let fresh = stream.event(at(20), &event).unwrap();
-    let again = stream.event_again(at(21), &prepared).unwrap();
+    assert_eq!(prepared.size(), fresh.size as usize);
+    let again = stream.event_again(at(21), &prepared, (44, &[2, 3])).unwrap();
+    let other = Prepared::new(&StreamSetup::jungfrau("x", 1, 1, "j", &[0, 1], SHAPE), &event).unwrap();
+    assert!(stream.event_again(at(22), &other, (44, &[])).is_err(), "it was made without a timing system");
     assert_eq!(again.offset, fresh.offset + u64::from(fresh.size));
     let (big, small) = end(stream);
     assert_eq!(places(&small), [fresh, again]);
@@ -113,9 +120,15 @@ fn a_prepared_event_is_the_same_bytes_at_another_time() {
         let from = usize::try_from(place.offset).unwrap();
         let bytes = &big[from..from + place.size as usize];
         let datagram = Datagram::event(bytes, place.offset, place.timestamp).unwrap();
-        image::assemble(image::segments(&datagram, &configuration, "jungfrau").unwrap(), 2).unwrap()
+        let mut shot = Shot::default();
+        image::shot(&datagram, &configuration, &mut shot).unwrap();
+        let segments = image::segments(&datagram, &configuration, "jungfrau").unwrap();
+        (image::assemble(segments, 2).unwrap(), shot)
     });
-    assert_eq!(frames[0], frames[1]);
+    let [(first, _), (second, shot)] = frames;
+    assert_eq!(first, second);
+    assert_eq!((shot.photon_energy, shot.pulse_id), (Some(7000.0), Some(44)));
+    assert_eq!(shot.event_codes, [2, 3]);
 }
 
 #[test]
@@ -164,4 +177,26 @@ fn damaged_copies_of_written_files_never_do_harm() {
     let (big, small) = end(stream);
     damaged::each(&big, 1, 400, fuzz::xtc2);
     damaged::each(&small, 2, 400, fuzz::smd);
+}
+
+#[test]
+fn epix10ka_panels_say_what_their_pixels_are_set_to() {
+    let setup = StreamSetup::epix10ka("mfxx00121", 12, 3, "epixquad", &[1, 3]);
+    let mut stream = StreamWriter::new(setup, Vec::new(), Vec::new());
+    stream.configure(at(0)).unwrap();
+    let panel: Vec<u16> = (0..352 * 384).map(|i| u16::try_from(i % 1000).unwrap()).collect();
+    let event = Event { segments: &[&panel, &panel], ..shot_of(None, 1, &[]) };
+    let place = stream.event(at(10), &event).unwrap();
+    let (big, small) = stream.finish().unwrap();
+    let configure = Datagram::parse(&small, 0).unwrap();
+    let bits = pixels::pixel_bits(&configure, &Configuration::of(&configure).unwrap(), "epixquad").unwrap();
+    assert_eq!(bits.iter().map(|part| part.segment).collect::<Vec<_>>(), [1, 3]);
+    assert!(bits.iter().all(|part| part.bits.iter().all(|bits| *bits == 0b1_0000)));
+    let configuration = Configuration::of(&Datagram::parse(&big, 0).unwrap()).unwrap();
+    let from = usize::try_from(place.offset).unwrap();
+    let datagram = Datagram::event(&big[from..], place.offset, place.timestamp).unwrap();
+    let segments = image::segments(&datagram, &configuration, "epixquad").unwrap();
+    let frame = image::assemble(segments, 2).unwrap();
+    assert_eq!(frame.shape, Shape { panels: 2, rows: 352, columns: 384 });
+    assert_eq!(frame.pixels, Pixels::U16([panel.clone(), panel].concat()));
 }

@@ -140,6 +140,11 @@ impl Builder {
         &self.bytes
     }
 
+    /// The datagram as it is now; the builder is gone.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     fn u32(&mut self, value: u32) {
         self.bytes.extend_from_slice(&value.to_le_bytes());
     }

@@ -22,6 +22,8 @@ pub struct StreamSetup {
     pub(super) chunk_info: Names,
     pub(super) smd_info: Names,
     segments: Vec<Names>,
+    /// Beside each segment what its pixels are set to; empty where the detector has no such setting.
+    settings: Vec<Names>,
     shape: Vec<u32>,
     beam: Option<Names>,
     timing: Option<Names>,
@@ -47,15 +49,25 @@ impl StreamSetup {
             Field::new("numHotPixels", FieldType::U32, 0),
             Field::new("maxHotPixels", FieldType::U32, 0),
         ];
-        let names = |(place, segment): (usize, &u32)| Names {
-            id: NamesId::new(node, u8::try_from(place).unwrap_or(u8::MAX)),
-            detector: detector.to_owned(),
-            kind: "jungfrau".to_owned(),
-            serial: format!("simulated-{segment}"),
-            segment: *segment,
-            algorithm: Algorithm::new("raw", Version::new(0, 2, 0)),
-            fields: fields.to_vec(),
-        };
+        let raw = Algorithm::new("raw", Version::new(0, 2, 0));
+        let names = of_segments(node, detector, "jungfrau", segments, 0, &raw, &fields);
+        Self::new(experiment, run, node, names, &shape)
+    }
+
+    /// A stream of panels of an `ePix10ka` (`raw 2.0.1`), 352 x 384 pixels each, all of them set to switch from high to low gain
+    /// by themselves. `node` as for the Jungfrau.
+    pub fn epix10ka(experiment: &str, run: u32, node: u16, detector: &str, segments: &[u32]) -> Self {
+        let fields = [Field::new("raw", FieldType::U16, 2), Field::new("aux", FieldType::U16, 2)];
+        let raw = Algorithm::new("raw", Version::new(2, 0, 1));
+        let names = of_segments(node, detector, "epix10ka", segments, 0, &raw, &fields);
+        let mut setup = Self::new(experiment, run, node, names, &[352, 384]);
+        let fields = [Field::new("asicPixelConfig", FieldType::U8, 3), Field::new("trbit", FieldType::U8, 1)];
+        let config = Algorithm::new("config", Version::new(2, 0, 0));
+        setup.settings = of_segments(node, detector, "epix10ka", segments, 0x80, &config, &fields);
+        setup
+    }
+
+    fn new(experiment: &str, run: u32, node: u16, segments: Vec<Names>, shape: &[u32]) -> Self {
         let own = |id, name: &str, kind: &str, algorithm, fields: &[Field]| Names {
             id,
             detector: name.to_owned(),
@@ -93,7 +105,8 @@ impl StreamSetup {
                 Algorithm::new("offsetAlg", Version::default()),
                 &[place("intOffset"), place("intDgramSize")],
             ),
-            segments: segments.iter().enumerate().map(names).collect(),
+            segments,
+            settings: Vec::new(),
             shape: shape.to_vec(),
             beam: None,
             timing: None,
@@ -175,10 +188,21 @@ impl StreamSetup {
 
     pub(super) fn all_names(&self) -> impl Iterator<Item = &Names> {
         let own = [&self.run_info, &self.chunk_info];
-        self.segments.iter().chain(&self.beam).chain(&self.timing).chain(own)
+        self.segments.iter().chain(&self.settings).chain(&self.beam).chain(&self.timing).chain(own)
     }
 
-    pub(super) fn put_event(
+    /// What Configure says of the pixels.
+    pub(super) fn put_settings(&self, builder: &mut Builder) -> io::Result<()> {
+        const ASICS: [u32; 3] = [4, 176, 192];
+        let pixels = vec![0; 4 * 176 * 192];
+        for names in &self.settings {
+            builder.data(names, &[Cell::U8s(&ASICS, &pixels), Cell::U8s(&[4], &[1; 4])])?;
+        }
+        Ok(())
+    }
+
+    /// The detector's part of an event, and the beam's.
+    pub(super) fn put_image(
         &self,
         builder: &mut Builder,
         timestamp: Timestamp,
@@ -190,15 +214,20 @@ impl StreamSetup {
             return Err(refused(&format!("{given} segments are given, the stream has {wanted}")));
         }
         for (names, pixels) in self.segments.iter().zip(event.segments) {
-            let cells = [
-                Cell::U16s(&self.shape, pixels),
-                Cell::U64(count),
-                Cell::U64(timestamp.0),
-                Cell::U16(0),
-                Cell::U32(0),
-                Cell::U32(0),
-            ];
-            builder.data(names, &cells)?;
+            if self.settings.is_empty() {
+                let cells = [
+                    Cell::U16s(&self.shape, pixels),
+                    Cell::U64(count),
+                    Cell::U64(timestamp.0),
+                    Cell::U16(0),
+                    Cell::U32(0),
+                    Cell::U32(0),
+                ];
+                builder.data(names, &cells)?;
+            } else {
+                let aux = [0; 4 * 384];
+                builder.data(names, &[Cell::U16s(&self.shape, pixels), Cell::U16s(&[4, 384], &aux)])?;
+            }
         }
         if let (Some(names), Some(energy)) = (&self.beam, event.photon_energy) {
             let cell = |field: &Field| match field.name.as_str() {
@@ -209,14 +238,24 @@ impl StreamSetup {
             let cells: Vec<Cell<'_>> = names.fields.iter().map(cell).collect();
             builder.data(names, &cells)?;
         }
+        Ok(())
+    }
+
+    /// The timing system's part of an event; always of the same length.
+    pub(super) fn put_timing(
+        &self,
+        builder: &mut Builder,
+        timestamp: Timestamp,
+        (pulse_id, event_codes): (u64, &[u16]),
+    ) -> io::Result<()> {
         if let Some(names) = &self.timing {
             let mut codes = [0u16; EVENT_CODES as usize / 16];
-            for code in event.event_codes {
+            for code in event_codes {
                 let word = codes.get_mut(usize::from(code / 16));
                 *word.ok_or_else(|| refused(&format!("{code} is no event code")))? |= 1 << (code % 16);
             }
             let cells = [
-                Cell::U64(event.pulse_id),
+                Cell::U64(pulse_id),
                 Cell::U64(timestamp.0),
                 Cell::U8s(&[10], &[0; 10]),
                 Cell::U8s(&[6], &[0; 6]),
@@ -236,4 +275,26 @@ impl StreamSetup {
         }
         Ok(())
     }
+}
+
+/// The names of a detector's segments in a stream, numbered from `first` on.
+fn of_segments(
+    node: u16,
+    detector: &str,
+    kind: &str,
+    segments: &[u32],
+    first: u8,
+    algorithm: &Algorithm,
+    fields: &[Field],
+) -> Vec<Names> {
+    let names = |(place, segment): (usize, &u32)| Names {
+        id: NamesId::new(node, u8::try_from(place).unwrap_or(u8::MAX).saturating_add(first)),
+        detector: detector.to_owned(),
+        kind: kind.to_owned(),
+        serial: format!("simulated-{segment}"),
+        segment: *segment,
+        algorithm: algorithm.clone(),
+        fields: fields.to_vec(),
+    };
+    segments.iter().enumerate().map(names).collect()
 }
