@@ -156,7 +156,8 @@ struct Batch {
     offsets: HashMap<PartitionKey, i64>,
     answers: Vec<questions::Answer>,
     published: Vec<questions::Answer>,
-    orders: Vec<crate::ledger::Order>,
+    /// What goes, and the endpoints of which it is the probe.
+    orders: Vec<(crate::ledger::Order, Vec<String>)>,
 }
 
 /// How many inputs are taken into one batch at the most: the price of a lost one stays small.
@@ -452,9 +453,9 @@ impl Owner {
         loop {
             let doors = self.parts.sites.doors(now);
             let Some((order, step)) = self.parts.ledger.plan(&doors, self.start, now) else { break };
-            self.parts.sites.admitted(&order, now);
+            let probes = self.parts.sites.admitted(&order, now);
             self.keep(step);
-            self.batch.orders.push(order);
+            self.batch.orders.push((order, probes));
         }
     }
 
@@ -477,8 +478,8 @@ impl Owner {
         for offset in batch.offsets {
             let _ = self.parts.offsets.send(offset);
         }
-        for order in batch.orders {
-            self.start_attempt(order);
+        for (order, probes) in batch.orders {
+            self.start_attempt(order, probes);
         }
         for effect in batch.effects {
             match effect {

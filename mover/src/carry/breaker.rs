@@ -32,6 +32,17 @@ impl Default for BreakerPolicy {
     }
 }
 
+/// Whether something may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Nothing is known against the endpoint.
+    Free,
+    /// It goes alone, and what comes of it decides: its end has to be told by [`Breaker::probed`].
+    Probe,
+    /// Not now.
+    Refused,
+}
+
 /// The state of one breaker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Breaker {
@@ -85,16 +96,26 @@ impl Breaker {
     }
 
     /// Lets something go, if it may; what goes through a breaker that is not closed is its probe.
-    #[must_use]
-    pub fn admit(&mut self, now: Millis, policy: &BreakerPolicy) -> bool {
+    pub fn admit(&mut self, now: Millis, policy: &BreakerPolicy) -> Admission {
         if !self.admits(now) {
-            return false;
+            return Admission::Refused;
         }
-        if let Self::Open { since, pause, why, .. } | Self::HalfOpen { since, pause, why, .. } = self {
-            let (since, pause, why) = (*since, *pause, why.clone());
-            *self = Self::HalfOpen { since, until: now.plus(policy.probe), pause, why };
+        match self {
+            Self::Closed { .. } => Admission::Free,
+            Self::Open { since, pause, why, .. } | Self::HalfOpen { since, pause, why, .. } => {
+                let (since, pause, why) = (*since, *pause, why.clone());
+                *self = Self::HalfOpen { since, until: now.plus(policy.probe), pause, why };
+                Admission::Probe
+            }
         }
-        true
+    }
+
+    /// A probe has ended. Where neither [`Self::succeeded`] nor [`Self::failed`] said so it tells nothing of the endpoint
+    /// (the file was not ready, the other side failed, somebody called it back), and the next one may go at once.
+    pub fn probed(&mut self, now: Millis) {
+        if let Self::HalfOpen { until, .. } = self {
+            *until = now.min(*until);
+        }
     }
 
     /// Something worked there. What was sent before it opened says nothing about now.
@@ -147,12 +168,18 @@ impl Breakers {
         self.by_endpoint.get(endpoint).is_none_or(|breaker| breaker.admits(now))
     }
 
-    /// Lets something go to that endpoint, if it may; takes the probe where it is one.
-    #[must_use]
-    pub fn admit(&mut self, endpoint: &str, now: Millis) -> bool {
+    /// Lets something go to that endpoint, if it may.
+    pub fn admit(&mut self, endpoint: &str, now: Millis) -> Admission {
         match self.by_endpoint.get_mut(endpoint) {
             Some(breaker) => breaker.admit(now, &self.policy),
-            None => true,
+            None => Admission::Free,
+        }
+    }
+
+    /// The probe of that endpoint has ended, whatever came of it.
+    pub fn probed(&mut self, endpoint: &str, now: Millis) {
+        if let Some(breaker) = self.by_endpoint.get_mut(endpoint) {
+            breaker.probed(now);
         }
     }
 
@@ -213,13 +240,14 @@ mod tests {
         }
         assert!(breakers.admits("d1", at(0)), "not in a row");
         breakers.failed("d1", &fault(FaultClass::Transient), at(0));
-        assert!(!breakers.admit("d1", at(9)) && breakers.admits("d2", at(9)));
+        assert!(breakers.admit("d1", at(9)) == Admission::Refused && breakers.admits("d2", at(9)));
         breakers.succeeded("d1");
         assert!(!breakers.admits("d1", at(9)), "sent before it opened");
-        assert!(breakers.admit("d1", at(10)) && !breakers.admit("d1", at(10)), "one probe");
+        assert_eq!(breakers.admit("d1", at(10)), Admission::Probe);
+        assert_eq!(breakers.admit("d1", at(10)), Admission::Refused, "one probe");
         breakers.failed("d1", &fault(FaultClass::Transient), at(11));
         assert_eq!(breakers.next_probe(), Some(at(31)), "twice as long");
-        assert!(breakers.admit("d1", at(31)));
+        assert_eq!(breakers.admit("d1", at(31)), Admission::Probe);
         breakers.succeeded("d1");
         assert_eq!(breakers.troubled().count(), 0);
     }
@@ -231,7 +259,21 @@ mod tests {
         assert!(breakers.admits("d1", Millis(0)));
         breakers.failed("d1", &fault(FaultClass::Endpoint), Millis(0));
         assert!(!breakers.admits("d1", Millis(0)));
-        assert!(breakers.admit("d1", Millis(10_000)));
-        assert!(!breakers.admit("d1", Millis(69_999)) && breakers.admit("d1", Millis(70_000)));
+        assert_eq!(breakers.admit("d1", Millis(10_000)), Admission::Probe);
+        assert_eq!(breakers.admit("d1", Millis(69_999)), Admission::Refused);
+        assert_eq!(breakers.admit("d1", Millis(70_000)), Admission::Probe);
+    }
+
+    #[test]
+    fn a_probe_that_tells_nothing_of_the_endpoint_leaves_its_place_to_the_next() {
+        let mut breakers = Breakers::new(POLICY);
+        breakers.failed("d1", &fault(FaultClass::Endpoint), Millis(0));
+        assert_eq!(breakers.admit("d1", Millis(10_000)), Admission::Probe);
+        breakers.failed("d1", &fault(FaultClass::SourceNotReady), Millis(10_100));
+        breakers.probed("d1", Millis(10_100));
+        assert_eq!(breakers.admit("d1", Millis(10_100)), Admission::Probe, "no lost probe is waited for");
+        breakers.failed("d1", &fault(FaultClass::Transient), Millis(10_200));
+        breakers.probed("d1", Millis(10_200));
+        assert_eq!(breakers.next_probe(), Some(Millis(30_200)), "what a probe did tell stands");
     }
 }

@@ -11,7 +11,7 @@ use crate::owner::Input;
 pub enum IntakeEnd {
     /// Nobody takes records any more.
     Stopped,
-    /// Another process has joined under our name.
+    /// Somebody has joined under our name: another process, or our own client after it lost its session.
     Fenced(String),
     /// A position lies outside its partition, or the client can do no more.
     Failed(KafkaError),

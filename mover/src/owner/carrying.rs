@@ -21,10 +21,12 @@ pub(super) struct Running {
     pub(super) report: watch::Receiver<Report>,
     /// Whether it was called back: its end is no failure.
     pub(super) called_back: bool,
+    /// The endpoints of which it is the probe.
+    pub(super) probes: Vec<String>,
 }
 
 impl Owner {
-    pub(super) fn start_attempt(&mut self, order: Order) {
+    pub(super) fn start_attempt(&mut self, order: Order, probes: Vec<String>) {
         let at = order.transfer.at();
         let (id, run, attempt, from) =
             (order.transfer.clone(), order.run.clone(), order.attempt, order.from.clone());
@@ -35,6 +37,7 @@ impl Owner {
             let text = format!("site {} or {from} is not configured at this mover", at.site);
             let fault = Fault::new(FaultClass::Permanent, "unknown-site", text);
             self.ended(&run, &id, attempt, Err(fault), self.now());
+            self.parts.sites.probed(&probes, self.now());
             return;
         };
         let job = Job {
@@ -52,8 +55,9 @@ impl Owner {
         };
         let (cancel, (reporter, report)) = (CancellationToken::new(), watch::channel(Report::start()));
         let since = self.now();
-        self.running
-            .insert(at, Running { attempt, from, since, cancel: cancel.clone(), report, called_back: false });
+        let running =
+            Running { attempt, from, since, cancel: cancel.clone(), report, called_back: false, probes };
+        self.running.insert(at, running);
         let (patience, clock, inputs) = (self.parts.patience, self.parts.clock.clone(), self.inputs.clone());
         tokio::spawn(async move {
             let outcome = carry(&job, &*engine, &patience, &*clock, &reporter, &cancel).await;
@@ -74,11 +78,12 @@ impl Owner {
         let at = id.at();
         let mut called_back = false;
         let mut from = None;
-        let mut silent = Vec::new();
+        let (mut silent, mut probes) = (Vec::new(), Vec::new());
         if self.running.get(&at).is_some_and(|running| running.attempt == attempt) {
             if let Some(running) = self.running.remove(&at) {
                 called_back = running.called_back;
                 from = Some(running.from);
+                probes = running.probes;
                 silent.clone_from(&running.report.borrow().silent);
             }
         }
@@ -106,6 +111,7 @@ impl Owner {
                 Outcome::Failed(fault, delay)
             }
         };
+        self.parts.sites.probed(&probes, now);
         if let Outcome::Verified(carried) = &outcome {
             let took = carried.verified_at.since(carried.started);
             metrics::counter!(crate::metric::FILES_AVAILABLE).increment(1);

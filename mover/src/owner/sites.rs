@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lightrail_topics::{Millis, SiteName};
 
-use crate::carry::breaker::{Breaker, Breakers};
+use crate::carry::breaker::{Admission, Breaker, Breakers};
 use crate::carry::{Carried, Site};
 use crate::fault::{Fault, Side};
 use crate::ledger::{Doors, Order};
@@ -74,16 +74,23 @@ impl Sites {
         DoorsNow { sites: self, now }
     }
 
-    /// A transfer goes: where a breaker is half open, it is the probe.
-    pub(super) fn admitted(&mut self, order: &Order, now: Millis) {
-        for site in [&order.transfer.site, &order.from] {
-            let _ = self.breakers.admit(site.as_str(), now);
-        }
-        // Every attempt looks at all servers of both sites that are not left alone: where one is half open, it is its probe.
-        let looked_at =
-            [&order.transfer.site, &order.from].into_iter().filter_map(|site| self.servers.get(site));
-        for server in looked_at.flatten() {
-            let _ = self.breakers.admit(server, now);
+    /// A transfer goes. Given back are the endpoints of which it is the probe: their [`Self::probed`] is due at its end.
+    pub(super) fn admitted(&mut self, order: &Order, now: Millis) -> Vec<String> {
+        let sites = [&order.transfer.site, &order.from];
+        // Every attempt looks at all servers of both sites that are not left alone.
+        let servers = sites.iter().filter_map(|site| self.servers.get(site)).flatten().cloned();
+        let endpoints: Vec<String> =
+            sites.iter().map(|site| site.as_str().to_owned()).chain(servers).collect();
+        let probes = endpoints
+            .into_iter()
+            .filter(|endpoint| matches!(self.breakers.admit(endpoint, now), Admission::Probe));
+        probes.collect()
+    }
+
+    /// Probes have ended, whatever came of them.
+    pub(super) fn probed(&mut self, endpoints: &[String], now: Millis) {
+        for endpoint in endpoints {
+            self.breakers.probed(endpoint, now);
         }
     }
 

@@ -257,7 +257,7 @@ impl Ground<'_> {
         inputs: &mpsc::Sender<Input>,
     ) -> Result<End, RunError> {
         let shutdown = &self.life.shutdown;
-        let mut replaced = false;
+        let mut fenced = None;
         let outcome = tokio::select! {
             owned = &mut owning => return Ok(ended(owned)),
             end = publishing => match end {
@@ -266,10 +266,11 @@ impl Ground<'_> {
                 Ok(OutboxEnd::Stopped) | Err(_) => Ok(End::Again("the publisher has ended".to_owned())),
             },
             end = feeding => match end {
-                // Only another process that has joined under our name fences a member.
+                // By another process that has joined under our name, or by our own client: one that lost its session (the
+                // broker was away or hung) joins anew, and what it still has under way in its old membership is refused.
                 Ok(IntakeEnd::Fenced(why)) => {
-                    tracing::error!(why, "another mover has taken over; cancelling all copies");
-                    replaced = true;
+                    tracing::error!(why, "fenced in its group; cancelling all copies and looking for who has its name");
+                    fenced = Some(why);
                     Ok(End::Stopped)
                 }
                 Ok(IntakeEnd::Failed(error @ KafkaError::OutOfRange { .. })) => Ok(End::AgainWithout(error.to_string())),
@@ -295,13 +296,13 @@ impl Ground<'_> {
             owning.abort();
             let _ = owning.await;
         }
-        if replaced {
-            let who = self.successor().await;
-            return Err(RunError::TakenOver(
-                who.unwrap_or_else(|| "a process that kafka does not name".to_owned()),
-            ));
+        match fenced {
+            None => outcome,
+            Some(why) => match self.successor().await {
+                Some(who) => Err(RunError::TakenOver(who)),
+                None => Ok(End::Again(format!("nobody else has its name; it was fenced by itself: {why}"))),
+            },
         }
-        outcome
     }
 
     fn logbook(&self) -> Result<Option<LogbookClient>, RunError> {

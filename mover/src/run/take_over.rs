@@ -61,7 +61,8 @@ impl Ground<'_> {
         Ok(())
     }
 
-    /// The name of the mover that has replaced this one.
+    /// The name of the mover that has replaced this one, if one has: one that was fenced by its own client has no
+    /// successor. One that takes over and is not seen in time comes to be seen when this one joins again.
     pub(super) async fn successor(&self) -> Option<String> {
         let named = async {
             loop {

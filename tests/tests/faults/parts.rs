@@ -136,7 +136,8 @@ async fn a_hung_source_is_noticed_within_15_seconds() -> anyhow::Result<()> {
     .await
 }
 
-async fn broker(case: &str, torment: Torment) -> anyhow::Result<()> {
+/// `least`: how long the broker is away at the least; else until enough has arrived without it.
+async fn broker(case: &str, torment: Torment, least: Duration) -> anyhow::Result<()> {
     let mut setup = Setup { own_kafka: true, ..Setup::default() };
     // Few at once, so that there is something left to be moved without the broker.
     setup.settings.set("sites.NERSC", "transfers", 3);
@@ -160,12 +161,14 @@ async fn broker(case: &str, torment: Torment) -> anyhow::Result<()> {
         } else {
             stage.kafka()?.stop()?;
         }
+        let gone = tokio::time::Instant::now();
         // A running mover goes on copying while its broker is away.
         let enough = (arrived(stage) + 8).min(all);
         lightrail_compose::wait::until("files to arrive without the broker", SOON, async || {
             (arrived(stage) >= enough).then_some(())
         })
         .await?;
+        tokio::time::sleep_until(gone + least).await;
         if torment == Torment::Kill {
             stage.kafka()?.restart().await?;
         } else {
@@ -185,12 +188,18 @@ fn arrived(stage: &Stage) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_is_killed_and_comes_back_with_its_data() -> anyhow::Result<()> {
-    broker("the broker killed", Torment::Kill).await
+    broker("the broker killed", Torment::Kill, Duration::ZERO).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_hangs_for_a_while() -> anyhow::Result<()> {
-    broker("the broker stopped", Torment::Stop).await
+    broker("the broker stopped", Torment::Stop, Duration::ZERO).await
+}
+
+/// Its client then loses its session, joins anew, and is fenced by itself where a commit of the old membership comes late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_hangs_for_longer_than_the_movers_session() -> anyhow::Result<()> {
+    broker("the broker stopped for long", Torment::Stop, Duration::from_secs(14)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
