@@ -1,7 +1,7 @@
 //! From the small index files of a run to one message per image, exactly once.
 //!
 //! [`Stream`] reads one index file as far as it is there, [`Join`] puts the streams' events together into images and knows
-//! which of them are taken. Both are pure: whoever reads files or speaks with Kafka does it around them.
+//! which of them are taken; [`whole`] lists the images of files that hold whole ones. All pure: whoever reads files or speaks with Kafka does it around them.
 //!
 //! ```no_run
 //! # fn bytes_of(_: &lightrail_topics::Lfn) -> Vec<u8> { Vec::new() }
@@ -22,6 +22,7 @@ mod join;
 mod stream;
 #[cfg(test)]
 mod tests;
+pub mod whole;
 
 pub use join::{Join, Joined, Mismatch};
 pub use stream::{Stream, Want};

@@ -4,6 +4,7 @@
 mod cache;
 mod extent;
 mod local;
+mod ranged;
 mod remote;
 #[cfg(test)]
 mod tests;

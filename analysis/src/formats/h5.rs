@@ -23,7 +23,7 @@ use hdf5_reader::messages::layout::{ChunkIndexing, DataLayout};
 use hdf5_reader::object_header::ObjectHeader;
 use hdf5_reader::{Dataset, FilterRegistry, Hdf5File, OpenOptions, btree_v1, extensible_array, fixed_array};
 
-pub use hdf5_reader::storage::{DynStorage, RangeRequestStorage, Storage, StorageBuffer};
+pub use hdf5_reader::storage::{BlockCacheStorage, DynStorage, RangeRequestStorage, Storage, StorageBuffer};
 pub use layout::Layout;
 pub use meta::Shots;
 

@@ -308,13 +308,15 @@ impl Join {
             self.streams[*at].found.configured.iter().take(*epoch).map(|one| one.place.clone())
         };
         let places: Arc<[ConfigurePlace]> = epochs.iter().flat_map(of).collect();
-        let text: Vec<u8> = places
-            .iter()
-            .flat_map(|place| format!("{}@{}+{};", place.lfn, place.offset, place.length).into_bytes())
-            .collect();
-        let hash = stable_hash(&text);
-        let folded = u32::try_from((hash >> 32) ^ (hash & 0xffff_ffff)).expect("32 bits are left");
+        let folded = epoch(&places);
         self.configurations.insert(epochs, (places.clone(), folded));
         (places, folded)
     }
+}
+
+/// A hash of what decodes an image: images with the same one share their tables.
+pub(super) fn epoch(places: &[ConfigurePlace]) -> u32 {
+    let text = |place: &ConfigurePlace| format!("{}@{}+{};", place.lfn, place.offset, place.length);
+    let hash = stable_hash(places.iter().map(text).collect::<Vec<_>>().concat().as_bytes());
+    u32::try_from((hash >> 32) ^ (hash & 0xffff_ffff)).expect("32 bits are left")
 }
