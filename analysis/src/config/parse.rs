@@ -161,10 +161,10 @@ fn work(section: Section<'_, '_>) -> Work {
     let work = Work {
         worker: section.optional("worker"),
         threads: section.optional("threads"),
-        ahead: section.or("ahead", 4),
+        ahead: section.or("ahead", 8),
         results: section.or("results", 500),
         session: section.or("session", 6 * SECOND),
-        transaction: section.or("transaction", 10 * SECOND),
+        transaction: section.or("transaction", 6 * SECOND),
         grace: section.or("grace", 10 * SECOND),
         hand_over: section.or("hand_over", 2 * SECOND),
         reprocess_batch: section.or("reprocess_batch", 200 * MILLI),

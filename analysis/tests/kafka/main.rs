@@ -3,7 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "constants that parse")]
 
+mod bad_input;
+mod leaving;
 mod play;
+mod poison;
+mod powder;
 mod stage;
+mod torment;
 mod witness;
 mod work;

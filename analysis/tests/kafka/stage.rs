@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use lightrail_compose::process::{Proc, Start, tail};
 use lightrail_compose::scratch::Scratch;
 use lightrail_compose::{Kafka, KafkaOptions};
 use lightrail_topics::events::{Image, Trial};
 use lightrail_topics::kafka::{Admin, Connection, Publisher, Timeouts};
-use lightrail_topics::{Millis, SiteName, SiteTopic, Topic, Topics, message};
+use lightrail_topics::topic::Keeping;
+use lightrail_topics::{Message, Millis, SiteName, SiteTopic, Topic, Topics, message};
 use tokio::sync::OnceCell;
 
 use crate::witness::Witness;
@@ -20,14 +23,21 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// The parts of a case.
 pub(crate) struct Stage {
     // Dropped in this order: who uses the others goes first.
-    workers: Vec<std::sync::Arc<Proc>>,
-    _own_kafka: Option<Kafka>,
+    workers: Vec<Arc<Proc>>,
+    own_kafka: Option<Kafka>,
     pub(crate) connection: Connection,
     pub(crate) topics: Topics,
+    pub(crate) admin: Admin,
     pub(crate) site: SiteName,
     prefix: String,
     /// Added to the configuration's `[work]`.
     pub(crate) work: String,
+    /// Session, transaction and hand-over; shorter than usual.
+    pub(crate) times: &'static str,
+    /// Where the site's files are, when it is not [`Stage::data`].
+    pub(crate) place: Option<String>,
+    /// Further tables of the configuration.
+    pub(crate) more: &'static str,
     scratch: Scratch,
 }
 
@@ -37,13 +47,28 @@ async fn shared_kafka() -> anyhow::Result<&'static Kafka> {
     KAFKA.get_or_try_init(Kafka::named_or_start).await
 }
 
+/// How a case's stage differs from the usual one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// A broker of its own, for a case that torments it.
+    pub(crate) own_kafka: bool,
+    /// Of all topics.
+    pub(crate) partitions: i32,
+    /// A topic that keeps its messages for an hour.
+    pub(crate) forgetful: Option<Topic>,
+}
+
+/// The usual stage with topics of so many partitions.
+pub(crate) fn partitions(partitions: i32) -> Setup {
+    Setup { own_kafka: false, partitions, forgetful: None }
+}
+
 /// Plays a case; what the workers said last is told where it fails.
 pub(crate) async fn on_stage(
-    own_kafka: bool,
-    partitions: i32,
+    setup: Setup,
     body: impl AsyncFnOnce(&mut Stage) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut stage = Stage::start(own_kafka, partitions).await?;
+    let mut stage = Stage::start(setup).await?;
     let outcome = body(&mut stage).await;
     if outcome.is_err() {
         for worker in &stage.workers {
@@ -61,8 +86,9 @@ pub(crate) async fn on_stage(
 }
 
 impl Stage {
-    async fn start(own_kafka: bool, partitions: i32) -> anyhow::Result<Self> {
-        let own_kafka = if own_kafka { Some(Kafka::start(KafkaOptions::default()).await?) } else { None };
+    async fn start(setup: Setup) -> anyhow::Result<Self> {
+        let own_kafka =
+            if setup.own_kafka { Some(Kafka::start(KafkaOptions::default()).await?) } else { None };
         let bootstrap = match &own_kafka {
             Some(kafka) => kafka.bootstrap(),
             None => shared_kafka().await?.bootstrap(),
@@ -72,12 +98,33 @@ impl Stage {
         let connection = Connection::plain(bootstrap, "stage");
         let admin = Admin::new(&connection, SOON);
         let site: SiteName = "HERE".parse()?;
-        let mut specs = topics.analysis_specs(std::slice::from_ref(&site), partitions, 1);
+        let mut specs = topics.analysis_specs(std::slice::from_ref(&site), setup.partitions, 1);
         specs.push(topics.spec(Topic::DeadLetters, 1, 1));
+        if let Some(name) = setup.forgetful.map(|topic| topics.name(topic)) {
+            for spec in specs.iter_mut().filter(|spec| spec.name == name) {
+                spec.keeping = Keeping::For(Duration::from_secs(3600));
+            }
+        }
         admin.create_topics(&specs).await?;
-        let scratch = Scratch::new()?;
-        let (workers, work) = (Vec::new(), String::new());
-        Ok(Self { workers, _own_kafka: own_kafka, connection, topics, site, prefix, work, scratch })
+        Ok(Self {
+            workers: Vec::new(),
+            own_kafka,
+            connection,
+            topics,
+            admin,
+            site,
+            prefix,
+            work: String::new(),
+            times: "session = \"3s\"\ntransaction = \"5s\"\nhand_over = \"1s\"",
+            place: None,
+            more: "",
+            scratch: Scratch::new()?,
+        })
+    }
+
+    /// The broker, where it is the case's own.
+    pub(crate) fn kafka(&self) -> anyhow::Result<&Kafka> {
+        self.own_kafka.as_ref().context("the broker is shared")
     }
 
     /// Where the site's files lie.
@@ -98,64 +145,104 @@ impl Stage {
     /// Writes the services' configuration.
     pub(crate) fn configure(&self) -> anyhow::Result<PathBuf> {
         let path = self.scratch.path().join("analysis.toml");
+        let place = self.place.clone().unwrap_or_else(|| format!("folder = \"{}\"", self.data().display()));
         let text = format!(
-            "site = \"HERE\"\n[kafka]\nbootstrap = [\"{}\"]\nprefix = \"{}\"\n[sites.HERE]\nfolder = \"{}\"\n\
-             [trials]\nfolder = \"{}\"\n[work]\nworker = \"w\"\nthreads = 1\nsession = \"3s\"\n\
-             transaction = \"5s\"\nhand_over = \"1s\"\n{}\n",
+            "site = \"HERE\"\n[kafka]\nbootstrap = [\"{}\"]\nprefix = \"{}\"\n[sites.HERE]\n{place}\n\
+             [trials]\nfolder = \"{}\"\n[work]\nworker = \"w\"\nthreads = 1\n{}\n{}\n{}",
             self.connection.bootstrap,
             self.prefix,
-            self.data().display(),
             self.calibration().display(),
-            self.work
+            self.times,
+            self.work,
+            self.more
         );
         fs::write(&path, text)?;
         Ok(path)
     }
 
-    async fn publisher(&self) -> anyhow::Result<Publisher> {
-        let id = format!("{}stage", self.prefix);
-        let publisher = Publisher::start(&self.connection, &self.topics, &id, Timeouts::default())?;
-        publisher.init(SOON).await?;
-        Ok(publisher)
-    }
-
     /// Puts trials on their topic.
     pub(crate) async fn apply(&self, trials: &[Trial]) -> anyhow::Result<()> {
         let messages = trials.iter().map(|trial| message::trial(trial, "stage", Millis(0))).collect();
-        self.publisher().await?.publish(messages).await?;
+        self.publisher()?.publish(messages).await?;
         Ok(())
     }
 
     /// Publishes images as an index does.
     pub(crate) async fn publish(&self, images: &[Image], topic: SiteTopic) -> anyhow::Result<()> {
-        let publisher = self.publisher().await?;
-        for images in images.chunks(2000) {
-            let at = Millis(std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_millis().try_into()?);
-            let messages = images.iter().map(|image| message::image(image, topic, "stage", at)).collect();
-            publisher.publish(messages).await?;
-        }
-        Ok(())
+        self.publisher()?.images(images, topic).await
+    }
+
+    /// Somebody who publishes.
+    pub(crate) fn publisher(&self) -> anyhow::Result<Index> {
+        let id = format!("{}stage-{:08x}", self.prefix, fastrand::u32(..));
+        let publisher = Publisher::start(&self.connection, &self.topics, &id, Timeouts::default())?;
+        Ok(Index { publisher })
     }
 
     /// Starts a worker in a slot: the program itself.
-    pub(crate) fn worker(&mut self, slot: &str) -> anyhow::Result<std::sync::Arc<Proc>> {
+    pub(crate) fn worker(&mut self, slot: &str) -> anyhow::Result<Arc<Proc>> {
+        self.worker_at(slot, "127.0.0.1:0")
+    }
+
+    /// The same with its pages at an address.
+    pub(crate) fn worker_at(&mut self, slot: &str, listen: &str) -> anyhow::Result<Arc<Proc>> {
         let config = self.configure()?;
-        let start =
-            Start::new(format!("worker-{slot}"), env!("CARGO_BIN_EXE_lightrail-analysis"), self.folder())
-                .args(["work", "--slot", slot, "--listen", "127.0.0.1:0", "--config"])
-                .args([config.into_os_string()]);
+        let name = format!("worker-{slot}-{}", self.workers.len());
+        let start = Start::new(name, env!("CARGO_BIN_EXE_lightrail-analysis"), self.folder())
+            .args(["work", "--slot", slot, "--listen", listen, "--config"])
+            .args([config.into_os_string()]);
         self.started(start)
     }
 
-    /// Starts something that is stopped with the case.
-    pub(crate) fn started(&mut self, start: Start) -> anyhow::Result<std::sync::Arc<Proc>> {
-        let worker = std::sync::Arc::new(Proc::start(start.env("RUST_LOG", "info"))?);
+    /// Starts a worker whose stages have faults around them: this test program in another role.
+    pub(crate) fn faulty(&mut self, slot: &str, faults: &str) -> anyhow::Result<Arc<Proc>> {
+        let config = self.configure()?;
+        let name = format!("faulty-{slot}-{}", self.workers.len());
+        let start = Start::new(name, std::env::current_exe()?, self.folder())
+            .args([crate::poison::ROLE, "--exact", "--nocapture", "--test-threads=1"])
+            .env("LIGHTRAIL_FAULTY_SLOT", format!("w-{slot}"))
+            .env("LIGHTRAIL_FAULTY_CONFIG", config)
+            .env("LIGHTRAIL_FAULTS", faults);
+        self.started(start)
+    }
+
+    fn started(&mut self, start: Start) -> anyhow::Result<Arc<Proc>> {
+        let worker = Arc::new(Proc::start(start.env("RUST_LOG", "info"))?);
         self.workers.push(worker.clone());
         Ok(worker)
+    }
+
+    /// Waits until the worker has its partitions of both lanes.
+    pub(crate) async fn joined(&self, worker: &Proc) -> anyhow::Result<()> {
+        let is = async || (worker.output().contains("ready=true")).then_some(());
+        lightrail_compose::wait::until("the worker to join its groups", SOON, is).await
     }
 
     /// Somebody who counts.
     pub(crate) fn witness(&self) -> Witness {
         Witness::new(&self.connection, &self.topics)
+    }
+}
+
+/// Who publishes as an index does.
+pub(crate) struct Index {
+    publisher: Publisher,
+}
+
+impl Index {
+    async fn publish(&self, messages: Vec<Message>) -> anyhow::Result<()> {
+        self.publisher.init(SOON).await?;
+        self.publisher.publish(messages).await?;
+        Ok(())
+    }
+
+    /// Publishes images.
+    pub(crate) async fn images(&self, images: &[Image], topic: SiteTopic) -> anyhow::Result<()> {
+        let at = Millis(std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_millis().try_into()?);
+        for images in images.chunks(2000) {
+            let messages = images.iter().map(|image| message::image(image, topic, "stage", at)).collect();
+            self.publish(messages).await?;
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use anyhow::ensure;
 use lightrail_compose::wait;
 use lightrail_topics::events::{Image, ImageResult, Outcome};
 use lightrail_topics::kafka::{Connection, fold_to_end};
-use lightrail_topics::{Event, Topic, Topics, decode};
+use lightrail_topics::{Event, Millis, Topic, Topics, decode};
 
 /// Who counts.
 #[derive(Debug)]
@@ -17,12 +17,15 @@ pub(crate) struct Witness {
     next: BTreeMap<(String, i32), i64>,
     /// All results, by image and trial; more than one where something is wrong.
     pub(crate) results: BTreeMap<String, Vec<ImageResult>>,
+    /// When each was worked.
+    pub(crate) times: BTreeMap<String, Millis>,
 }
 
 impl Witness {
     pub(crate) fn new(connection: &Connection, topics: &Topics) -> Self {
         let connection = connection.named("witness");
-        Self { connection, topics: topics.clone(), next: BTreeMap::new(), results: BTreeMap::new() }
+        let (next, results, times) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { connection, topics: topics.clone(), next, results, times }
     }
 
     /// Reads what has come.
@@ -35,7 +38,9 @@ impl Witness {
             self.next.insert((record.topic.to_string(), record.partition), record.offset + 1);
             match decode(&self.topics, &record)? {
                 Event::Result(result) => {
-                    self.results.entry(result.key().to_string()).or_default().push(result)
+                    let key = result.key().to_string();
+                    self.times.extend(record.ce_time().map(|at| (key.clone(), at)));
+                    self.results.entry(key).or_default().push(result);
                 }
                 Event::Settled => {}
                 other => anyhow::bail!("{other:?} is no result"),

@@ -5,11 +5,11 @@ use lightrail_topics::SiteTopic;
 use lightrail_topics::events::{Outcome, Stage};
 
 use crate::play::{self, HIT_EVERY, SPOTS};
-use crate::stage::{SOON, on_stage};
+use crate::stage::{SOON, on_stage, partitions};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_workers_give_one_result_per_image_of_an_xtc2_run() -> Result<()> {
-    on_stage(false, 4, async |stage| {
+    on_stage(partitions(4), async |stage| {
         let images = play::run(&stage.data(), 7, 2, 200, 3, &stage.site)?;
         stage.apply(&[play::trial(&stage.calibration(), 3, 2, "")?]).await?;
         stage.publish(&images, SiteTopic::ImagesLive).await?;
