@@ -12,6 +12,7 @@ macro_rules! say {
 }
 
 mod failure;
+mod inspect;
 mod kafka;
 mod simulate;
 mod work;
@@ -56,6 +57,8 @@ enum Command {
     },
     /// Simulate a beam time with known truth: run files as a DAQ writes them, and all that analysis needs for them.
     Simulate(Box<simulate::Simulate>),
+    /// Tell what is in files: configuration, detectors, events, transitions, chunk switches, damage.
+    Inspect(inspect::Inspect),
     /// Work images until SIGTERM or SIGUSR1 (finishes what it has begun) or a second SIGTERM (stops at once).
     Work(work::Work),
 }
@@ -104,6 +107,7 @@ async fn obey(command: Command) -> Result<(), Failure> {
         }
         Command::Topics { file, create } => kafka::topics(&file.load()?, create).await,
         Command::Simulate(asked) => simulate::simulate(*asked).await,
+        Command::Inspect(inspect) => inspect.obey().await,
         Command::Work(work) => work.obey().await,
     }
 }

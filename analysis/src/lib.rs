@@ -14,6 +14,7 @@ pub mod geometry;
 pub mod http;
 pub mod index;
 pub mod inputs;
+pub mod inspect;
 pub mod pipeline;
 pub mod plot;
 mod simd;

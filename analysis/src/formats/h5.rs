@@ -423,6 +423,10 @@ fn own_filter(
 
 /// A type that holds no numbers, in a word.
 fn type_word(kind: &hdf5_reader::Datatype) -> String {
+    use hdf5_reader::Datatype;
+    if matches!(kind, Datatype::String { .. } | Datatype::VarLen { .. }) {
+        return "text".to_owned();
+    }
     let text = format!("{kind:?}");
     text.split([' ', '{', '(']).next().unwrap_or_default().to_ascii_lowercase()
 }

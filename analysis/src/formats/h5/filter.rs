@@ -5,6 +5,7 @@
 //! bitshuffle: Masui et al. 2015, Astronomy and Computing 12, 181).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::formats::FormatError;
 
@@ -31,6 +32,19 @@ pub enum Filter {
         /// Whether the blocks are packed by LZ4 then.
         lz4: bool,
     },
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deflate => "gzip",
+            Self::Shuffle { .. } => "shuffle",
+            Self::Fletcher32 => "fletcher32",
+            Self::Lz4 => "LZ4",
+            Self::Bitshuffle { lz4: true, .. } => "bitshuffle with LZ4",
+            Self::Bitshuffle { lz4: false, .. } => "bitshuffle",
+        })
+    }
 }
 
 /// The most that LZ4 and deflate can pack into a byte, rounded up.

@@ -24,13 +24,14 @@ pub enum Level {
     Reporter,
 }
 
-const DETECTORS: [(u32, &str); 4] =
-    [(22, "XppEndstation"), (32, "CxiDs1"), (33, "CxiDs2"), (48, "MfxEndstation")];
+const DETECTORS: [(u32, &str); 5] =
+    [(0, "NoDetector"), (22, "XppEndstation"), (32, "CxiDs1"), (33, "CxiDs2"), (48, "MfxEndstation")];
 pub(super) const CSPAD: u32 = 10;
 pub(super) const EPIX: u32 = 29;
 pub(super) const EPIX_100A: u32 = 35;
 pub(super) const EPIX_10KA: u32 = 45;
-const DEVICES: [(u32, &str); 8] = [
+const DEVICES: [(u32, &str); 9] = [
+    (5, "Evr"),
     (CSPAD, "Cspad"),
     (EPIX, "Epix"),
     (30, "Rayonix"),

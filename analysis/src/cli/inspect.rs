@@ -1,0 +1,46 @@
+//! `inspect`: what is in a file, local or behind a door.
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+
+use super::failure::Failure;
+use crate::inspect::inspect;
+use crate::source::{Location, Settings, Source};
+
+/// Which files, and how to tell.
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// Paths or `root://` URLs of XTC2, XTC, their small files and indices, HDF5, CBF or NumPy files.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<Location>,
+    /// As JSON, one line per file.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    pub(super) async fn obey(self) -> Result<(), Failure> {
+        let source = Source::new(Settings::default());
+        let outcome = self.tell(&source).await;
+        crate::source::shutdown();
+        outcome
+    }
+
+    async fn tell(&self, source: &Source) -> Result<(), Failure> {
+        let mut faulty = 0;
+        for file in &self.files {
+            let report = inspect(source, file).await.map_err(|error| Failure::Other(error.into()))?;
+            faulty += u32::from(report.fault.is_some());
+            if self.json {
+                let line = serde_json::to_string(&report).context("a report is no JSON")?;
+                say!("{line}");
+            } else {
+                say!("{}", report.to_string().trim_end());
+            }
+        }
+        if faulty > 0 {
+            return Err(Failure::Other(anyhow!("of {} files {faulty} are damaged or cut", self.files.len())));
+        }
+        Ok(())
+    }
+}
