@@ -12,7 +12,7 @@ pub mod peakfinder8;
 mod powder;
 mod regions;
 mod rings;
-mod screen;
+mod statistics;
 #[cfg(test)]
 #[allow(
     clippy::cast_precision_loss,
@@ -21,6 +21,7 @@ mod screen;
     clippy::float_cmp
 )] // made-up numbers are small
 mod tests;
+mod tiles;
 
 pub use chain::{Chain, ChainError, ChainHash, ImageError, Workspace};
 pub use hit::{Reason, Seen};
@@ -68,7 +69,7 @@ pub struct Outcome {
     pub resolution: Option<f32>,
     /// Good pixels at their detector's upper end.
     pub saturated: u32,
-    /// Sum over good pixels, calibrated units; from the sampled pixels of each ring where rings are sampled.
+    /// Sum over good pixels, calibrated units.
     pub total: f64,
     /// Mean value per ring ([`Chain::profile_radii`]), calibrated units; not a number for a ring without pixels.
     pub profile: Vec<f32>,

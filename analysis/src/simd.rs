@@ -7,7 +7,11 @@
 mod kernels;
 mod level;
 #[cfg(test)]
+#[allow(clippy::large_stack_arrays)] // a test has room for a tile
 mod tests;
 
-pub(crate) use kernels::{Plain, RUN, Run, TILE, add, calibrate, sample, screen, screen_values, sums};
+pub(crate) use kernels::{
+    BUFFER, CHUNK, Core, LANES, NOWHERE, Plain, RUN, Rectangle, Run, SIDE, Segment, Side, Sums, add, arrange,
+    calibrate, calibrate_tile, moments, sample, within,
+};
 pub(crate) use level::Level;

@@ -238,8 +238,6 @@ pub struct Peakfinder8 {
     pub min_res: u32,
     /// Pixels farther from the beam than this are not looked at (pixels).
     pub max_res: u32,
-    /// Pixels of each one-pixel ring whose statistics stand for the whole ring; 0 takes all.
-    pub ring_samples: u32,
 }
 
 impl Default for Peakfinder8 {
@@ -253,7 +251,6 @@ impl Default for Peakfinder8 {
             max_spots: 2048,
             min_res: 0,
             max_res: 65_000,
-            ring_samples: 512,
         }
     }
 }

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::common_mode::CommonMode;
 use super::{Constants, Kind, Mask, Modes, epix10ka};
 use crate::frame::{Pixels, Shape};
-use crate::simd::{self, Level, Plain, TILE};
+use crate::simd::{self, CHUNK, Level, Plain};
 use crate::trial::{self, Unit};
 
 /// How one pixel's ADC becomes a value: `(adc - offset) * scale`. A scale that is not a number: no value in that gain stage.
@@ -257,8 +257,8 @@ impl Calibration {
         simd::calibrate(Level::best(), raw, table, self.plain(), out, &mut odd);
         let mut saturated = 0;
         for chunk in odd {
-            let from = chunk as usize * TILE;
-            for i in from..(from + TILE).min(raw.len()) {
+            let from = chunk as usize * CHUNK;
+            for i in from..(from + CHUNK).min(raw.len()) {
                 let good = self.mask.good[i];
                 out[i] = if good { self.value(i, raw[i]) } else { 0.0 };
                 saturated += usize::from(good && self.saturated(raw[i]));

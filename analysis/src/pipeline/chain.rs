@@ -5,10 +5,11 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::pass::{Pass, Shared, TOGETHER, Tables};
+use super::pass::{Pass, Raw, Shared, TOGETHER, Tables};
 use super::regions::{self, Regions};
-use super::rings::{Ring, Rings};
-use super::screen::Screen;
+use super::rings::Rings;
+use super::statistics::Ring;
+use super::tiles::Tiles;
 use super::{Outcome, Powders, Seen, Spot, dispersion, hit};
 use crate::detectors::{Calibration, CalibrationError, Constants, Mask, PixelError};
 use crate::frame::{Frame, Pixels, Shape, Shot};
@@ -89,7 +90,7 @@ pub struct Chain {
     geometry: Geometry,
     regions: Regions,
     rings: Rings,
-    screen: Screen,
+    tiles: Tiles,
     /// Outermost ring of each ring of the profile, one past it.
     profile: Vec<usize>,
     hash: ChainHash,
@@ -124,11 +125,7 @@ impl Chain {
         }
         let calibration = Calibration::compile(parameters, shape, constants, &masks)?;
         let radii = regions::radii(shape, geometry);
-        let samples = match &parameters.spots {
-            SpotFinder::Peakfinder8(p) => p.ring_samples,
-            SpotFinder::Dispersion(_) => 512,
-        };
-        let rings = Rings::new(&radii, calibration.mask(), samples);
+        let rings = Rings::new(&radii, calibration.mask());
         if rings.is_empty() {
             return Err(ChainError::NothingLeft { what: "the geometry covers no good pixel" });
         }
@@ -140,9 +137,9 @@ impl Chain {
         }
         let n = parameters.profile.rings;
         let profile = (1..=n).map(|i| (rings.len() * i).div_ceil(n)).collect();
-        let screen = Screen::new(&calibration, &rings);
+        let tiles = Tiles::new(shape, &rings, calibration.mask());
         let (parameters, geometry) = (parameters.clone(), geometry.clone());
-        Ok(Self { parameters, calibration, geometry, regions, rings, screen, profile, hash })
+        Ok(Self { parameters, calibration, geometry, regions, rings, tiles, profile, hash })
     }
 
     /// The hash of everything that was used; goes with every result.
@@ -258,7 +255,7 @@ impl Chain {
             calibration: &self.calibration,
             regions: &self.regions,
             rings: &self.rings,
-            screen: &self.screen,
+            tiles: &self.tiles,
         }
     }
 
@@ -285,8 +282,9 @@ impl Chain {
         self.tables().together(level, p, direct, raw, &mut passes[..raw.len()], shared);
         let each = images.iter().zip(raw).zip(passes);
         each.map(|(((_, shot), raw), pass)| {
-            let (spots, saturated) = self.tables().spots(p, raw, pass, shared);
-            self.decide(spots, saturated, &pass.statistics, shot)
+            let values = Raw { calibration: &self.calibration, pixels: raw };
+            let spots = self.tables().spots(p, &values, pass, shared);
+            self.decide(spots, pass.saturated, &pass.statistics, shot)
         })
         .collect()
     }
@@ -304,16 +302,19 @@ impl Chain {
         let Workspace { values, passes, shared, dispersion } = workspace;
         let pass = &mut passes[0];
         let spots = match &self.parameters.spots {
-            SpotFinder::Peakfinder8(p) => self.tables().spots_of_values(level, p, values, pass, shared),
+            SpotFinder::Peakfinder8(p) => {
+                self.tables().alone(level, p, values, pass, shared);
+                self.tables().spots(p, values.as_slice(), pass, shared)
+            }
             SpotFinder::Dispersion(p) => {
-                self.tables().profile(level, values, pass);
+                self.tables().alone(level, &Peakfinder8::default(), values, pass, shared);
                 dispersion::spots(values, p, &self.rings, &self.regions, dispersion, &mut shared.components)
             }
         };
         Ok(self.decide(spots, saturated, &pass.statistics, shot))
     }
 
-    /// The outcome by the definitions alone, nothing screened, nothing fused: the twin of [`Chain::process`].
+    /// The outcome by the definitions alone, nothing left out, nothing fused: the twin of [`Chain::process`].
     #[cfg(test)]
     #[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
     pub(super) fn plainly(&self, frame: &Frame, shot: &Shot) -> Result<Outcome, ImageError> {
@@ -331,9 +332,12 @@ impl Chain {
         let Workspace { passes, shared, dispersion, .. } = &mut workspace;
         let pass = &mut passes[0];
         let spots = match &self.parameters.spots {
-            SpotFinder::Peakfinder8(p) => self.tables().spots_plainly(p, &values, pass, shared),
+            SpotFinder::Peakfinder8(p) => {
+                self.tables().alone(Level::PORTABLE, p, &values, pass, shared);
+                self.tables().spots_plainly(p, &values, pass, shared)
+            }
             SpotFinder::Dispersion(p) => {
-                self.tables().profile(Level::PORTABLE, &values, pass);
+                self.tables().alone(Level::PORTABLE, &Peakfinder8::default(), &values, pass, shared);
                 dispersion::spots(&values, p, &self.rings, &self.regions, dispersion, &mut shared.components)
             }
         };
@@ -415,7 +419,7 @@ fn hash(
 ) -> ChainHash {
     let mut digest = Sha256::new();
     // The version of the definitions: raised when the same inputs would give other outcomes.
-    digest.update(b"lightrail chain 1\n");
+    digest.update(b"lightrail chain 2\n");
     // Debug text of plain data is exact: every f32 and f64 prints so that it reads back the same.
     digest.update(format!("{parameters:?}\n{shape}\n{geometry:?}\n"));
     for (name, modes) in

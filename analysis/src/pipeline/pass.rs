@@ -1,40 +1,70 @@
-//! The way of images through memory: samples, ring statistics, screening, then exact looks at the few pixels that are left.
-//! Several images go together, block by block, so that a block's constants are read once for all of them.
+//! The way of images through memory: a few samples tell how each ring is spread, then tile by tile an image is calibrated into
+//! the cache and summed ring by ring, and the pixels outside their rings' cores are told one by one: among them are all strong
+//! ones. Several images go together, so that a tile's constants are read once for all of them.
 
 use super::components::{Components, Strong};
 use super::peakfinder8::{self, Values};
-use super::rings::{Ring, Rings};
-use super::screen::{Least, Screen};
+use super::rings::Rings;
+use super::statistics::Ring;
+use super::tiles::{self, Tile, Tiles};
 use super::{Regions, Spot};
 use crate::detectors::{Calibration, Entry};
-use crate::simd::{self, Level, Plain, TILE};
+use crate::simd::{self, BUFFER, Core, LANES, Level, Plain, SIDE, Side};
 use crate::trial::Peakfinder8;
 
-/// Images that go together; more would push each other's samples out of the cache.
+/// Images that go together.
 pub(super) const TOGETHER: usize = 4;
-/// Runs of samples in a block: 128 KiB of the calibration's table.
-const RUNS: usize = 1024;
-/// Tiles in a block: 64 KiB of floors.
-const TILES: usize = 512;
 
 /// Buffers of one image.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pass {
     samples: Vec<f32>,
+    cores: Vec<Core>,
+    sums: Vec<Side>,
+    outside: Vec<Pixel>,
+    /// Per ring, and one more for the pixels in none.
     pub(super) statistics: Vec<Ring>,
-    limits: Vec<u16>,
-    value_limits: Vec<f32>,
-    tiles: Vec<(u32, u64)>,
+    /// Good pixels at their end; only of images that are not calibrated as a whole.
+    pub(super) saturated: u32,
+}
+
+/// A pixel outside its ring's core.
+#[derive(Clone, Copy, Debug)]
+struct Pixel {
+    /// In the data array.
+    at: u32,
+    ring: u16,
+    value: f32,
 }
 
 /// Buffers that images share, one after the other.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Shared {
-    least: Least,
+    tile: Box<[f32; BUFFER]>,
     odd: Vec<u32>,
+    arranged: Vec<f32>,
+    some: Vec<(u32, u32)>,
+    starts: Vec<u32>,
+    sorted: Vec<f32>,
     found: Vec<(u32, f32)>,
     strong: Vec<Strong>,
     pub(super) components: Components,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            tile: tiles::buffer(),
+            odd: Vec::new(),
+            arranged: Vec::new(),
+            some: Vec::new(),
+            starts: Vec::new(),
+            sorted: Vec::new(),
+            found: Vec::new(),
+            strong: Vec::new(),
+            components: Components::default(),
+        }
+    }
 }
 
 /// What a trial compiled that a pass reads.
@@ -43,13 +73,13 @@ pub(super) struct Tables<'a> {
     pub(super) calibration: &'a Calibration,
     pub(super) regions: &'a Regions,
     pub(super) rings: &'a Rings,
-    pub(super) screen: &'a Screen,
+    pub(super) tiles: &'a Tiles,
 }
 
 /// An image that is not calibrated as a whole: each value is made when it is looked at.
-struct Raw<'a> {
-    calibration: &'a Calibration,
-    pixels: &'a [u16],
+pub(super) struct Raw<'a> {
+    pub(super) calibration: &'a Calibration,
+    pub(super) pixels: &'a [u16],
 }
 
 impl Values for Raw<'_> {
@@ -65,131 +95,161 @@ impl Values for Raw<'_> {
 }
 
 impl Tables<'_> {
-    /// Statistics and candidates of images whose values depend on nothing but their own raw pixels, all together.
+    /// Statistics of images whose values depend on nothing but their own raw pixels, all together, and the pixels outside.
     pub(super) fn together(
         self,
         level: Level,
         parameters: &Peakfinder8,
-        direct: (&[Entry], Plain),
+        (table, plain): (&[Entry], Plain),
         images: &[&[u16]],
         passes: &mut [Pass],
         shared: &mut Shared,
     ) {
-        let Self { calibration, rings, screen, .. } = self;
-        let (table, plain) = direct;
-        for pass in passes.iter_mut() {
+        let Self { calibration, rings, .. } = self;
+        for (raw, pass) in images.iter().zip(passes.iter_mut()) {
             pass.samples.resize(rings.sampled(), 0.0);
-            pass.tiles.clear();
+            simd::sample(level, raw, table, rings.runs(), plain, &mut pass.samples, &mut shared.odd);
+            let odd = shared.odd.drain(..).map(|number| &rings.runs()[number as usize]);
+            let odd = odd.flat_map(|run| (run.pixel..).zip(run.slots));
+            for (pixel, slot) in odd.chain(rings.rest().iter().copied()) {
+                pass.samples[slot as usize] = calibration.value(pixel as usize, raw[pixel as usize]);
+            }
+            self.begin(level, parameters.snr, pass);
         }
-        for runs in rings.runs().chunks(RUNS) {
+        for tile in self.tiles.iter() {
             for (raw, pass) in images.iter().zip(passes.iter_mut()) {
-                simd::sample(level, raw, table, runs, plain, &mut pass.samples, &mut shared.odd);
-                for run in shared.odd.drain(..).map(|number| &runs[number as usize]) {
-                    for (pixel, slot) in (run.pixel as usize..).zip(run.slots) {
-                        pass.samples[slot as usize] = calibration.value(pixel, raw[pixel]);
+                simd::calibrate_tile(
+                    level,
+                    raw,
+                    table,
+                    tile.rectangle,
+                    plain,
+                    &mut shared.tile,
+                    &mut shared.odd,
+                );
+                for row in shared.odd.drain(..) {
+                    let row = row as usize;
+                    let from = tile.rectangle.first + row * tile.rectangle.stride;
+                    for (pixel, out) in
+                        (from..from + tile.rectangle.columns).zip(&mut shared.tile[row * SIDE..])
+                    {
+                        *out = calibration.value(pixel, raw[pixel]);
+                        let full = calibration.saturated(raw[pixel]) && calibration.mask().good[pixel];
+                        pass.saturated += u32::from(full);
                     }
                 }
+                moments(level, tile, pass, shared);
             }
         }
         for (raw, pass) in images.iter().zip(passes.iter_mut()) {
-            for (pixel, slot) in rings.rest() {
-                let pixel = *pixel as usize;
-                pass.samples[*slot as usize] = calibration.value(pixel, raw[pixel]);
-            }
-            self.thresholds(level, parameters, pass);
-            screen.limits(&pass.statistics, &mut shared.least, &mut pass.limits);
-        }
-        for (first, floor) in (0_u32..).step_by(TILES).zip(screen.floor().chunks(TILES * TILE)) {
-            let tile = first as usize;
-            for (raw, pass) in images.iter().zip(passes.iter_mut()) {
-                let raw = &raw[tile * TILE..tile * TILE + floor.len()];
-                simd::screen(level, raw, floor, &pass.limits[tile..], first, &mut pass.tiles);
-            }
+            self.end(level, parameters, &Raw { calibration, pixels: raw }, pass, shared);
         }
     }
 
-    /// The spots of one of the images of [`Tables::together`], and how many good pixels are saturated.
-    #[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
-    pub(super) fn spots(
-        self,
-        parameters: &Peakfinder8,
-        raw: &[u16],
-        pass: &Pass,
-        shared: &mut Shared,
-    ) -> (Vec<Spot>, u32) {
-        let Self { calibration, rings, .. } = self;
-        let (good, mut saturated) = (&calibration.mask().good, 0);
-        shared.found.clear();
-        for pixel in pixels(&pass.tiles) {
-            saturated += u32::from(good[pixel] && calibration.saturated(raw[pixel]));
-            let value = calibration.value(pixel, raw[pixel]);
-            if value > pass.statistics[rings.of(pixel)].threshold {
-                shared.found.push((pixel as u32, value));
-            }
-        }
-        let values = Raw { calibration, pixels: raw };
-        (self.gather(parameters, &values, pass, shared), saturated)
-    }
-
-    /// The spots of a calibrated image.
-    #[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
-    pub(super) fn spots_of_values(
+    /// The same of one image that is calibrated.
+    pub(super) fn alone(
         self,
         level: Level,
         parameters: &Peakfinder8,
         values: &[f32],
         pass: &mut Pass,
         shared: &mut Shared,
-    ) -> Vec<Spot> {
-        let Self { rings, screen, .. } = self;
-        self.sample(values, pass);
-        self.thresholds(level, parameters, pass);
-        screen.value_limits(&pass.statistics, &mut shared.least, &mut pass.value_limits);
-        pass.tiles.clear();
-        simd::screen_values(level, values, &pass.value_limits, 0, &mut pass.tiles);
-        shared.found.clear();
-        for pixel in pixels(&pass.tiles) {
-            if values[pixel] > pass.statistics[rings.of(pixel)].threshold {
-                shared.found.push((pixel as u32, values[pixel]));
+    ) {
+        pass.samples.resize(self.rings.sampled(), 0.0);
+        self.rings.sample(values, &mut pass.samples);
+        self.begin(level, parameters.snr, pass);
+        for tile in self.tiles.iter() {
+            let rows = shared.tile.chunks_exact_mut(SIDE).take(tile.rectangle.rows);
+            for (row, out) in rows.enumerate() {
+                let from = tile.rectangle.first + row * tile.rectangle.stride;
+                let columns = tile.rectangle.columns;
+                out[..columns].copy_from_slice(&values[from..from + columns]);
             }
+            moments(level, tile, pass, shared);
         }
+        self.end(level, parameters, values, pass, shared);
+    }
+
+    /// The spots among the strong pixels of an image that has gone through.
+    pub(super) fn spots(
+        self,
+        parameters: &Peakfinder8,
+        values: &(impl Values + ?Sized),
+        pass: &Pass,
+        shared: &mut Shared,
+    ) -> Vec<Spot> {
+        let strong = |p: &&Pixel| p.value > pass.statistics[usize::from(p.ring)].threshold;
+        shared.found.clear();
+        shared.found.extend(pass.outside.iter().filter(strong).map(|p| (p.at, p.value)));
         self.gather(parameters, values, pass, shared)
     }
 
-    /// The rings of a calibrated image without regard to a spot finder.
-    pub(super) fn profile(self, level: Level, values: &[f32], pass: &mut Pass) {
-        self.sample(values, pass);
-        self.rings.statistics(level, &pass.samples, 5.0, 0.0, &mut pass.statistics);
-    }
-
-    /// The spots of a calibrated image by looking at every pixel, one after the other: the twin of the others.
+    /// The spots of a calibrated image that has gone through, by looking at every pixel: the twin of [`Tables::spots`].
     #[cfg(test)]
     pub(super) fn spots_plainly(
         self,
         parameters: &Peakfinder8,
         values: &[f32],
-        pass: &mut Pass,
+        pass: &Pass,
         shared: &mut Shared,
     ) -> Vec<Spot> {
-        self.sample(values, pass);
-        self.thresholds(Level::PORTABLE, parameters, pass);
         shared.found.clear();
         peakfinder8::scan(values, self.rings, &pass.statistics, &mut shared.found);
         self.gather(parameters, values, pass, shared)
     }
 
-    fn sample(self, values: &[f32], pass: &mut Pass) {
-        pass.samples.resize(self.rings.sampled(), 0.0);
-        self.rings.sample(values, &mut pass.samples);
+    /// The cores from the samples, and empty sums.
+    fn begin(self, level: Level, snr: f32, pass: &mut Pass) {
+        let Pass { samples, cores, sums, outside, saturated, .. } = pass;
+        cores.clear();
+        cores.extend(self.rings.samples(samples).map(|samples| Ring::core(level, samples, snr)));
+        sums.clear();
+        sums.resize(cores.len(), Side::default());
+        outside.clear();
+        *saturated = 0;
     }
 
-    fn thresholds(self, level: Level, p: &Peakfinder8, pass: &mut Pass) {
-        self.rings.statistics(level, &pass.samples, p.snr, p.threshold, &mut pass.statistics);
-        for (radius, ring) in pass.statistics.iter_mut().enumerate() {
+    /// The statistics from the sums and the pixels outside. A ring whose core was guessed too wide is made of all its values, and
+    /// all its pixels come to those outside.
+    fn end(
+        self,
+        level: Level,
+        p: &Peakfinder8,
+        values: &(impl Values + ?Sized),
+        pass: &mut Pass,
+        shared: &mut Shared,
+    ) {
+        let Pass { cores, sums, outside, statistics, .. } = pass;
+        sort(outside, cores.len(), shared);
+        let parts = shared.starts.windows(2).map(|w| &shared.sorted[w[0] as usize..w[1] as usize]);
+        let mut wide = vec![false; cores.len()];
+        statistics.clear();
+        statistics.extend(cores.iter().zip(sums.iter()).zip(parts).zip(&mut wide).map(
+            |(((core, sums), outside), wide)| {
+                let ring = Ring::of_core(*core, sums.total(), outside, p.snr, p.threshold);
+                *wide = ring.is_none();
+                ring.unwrap_or(Ring::NONE)
+            },
+        ));
+        if wide.contains(&true) {
+            outside.retain(|pixel| !wide[usize::from(pixel.ring)]);
+            let kept = outside.len();
+            outside.extend(self.tiles.pixels_of(|ring| wide[usize::from(ring)]).map(|(ring, pixel)| {
+                #[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
+                Pixel { at: pixel as u32, ring, value: values.at(pixel) }
+            }));
+            sort(&outside[kept..], cores.len(), shared);
+            for ring in (0..wide.len()).filter(|ring| wide[*ring]) {
+                let values = &shared.sorted[shared.starts[ring] as usize..shared.starts[ring + 1] as usize];
+                statistics[ring] = Ring::of_values(level, values, p.snr, p.threshold);
+            }
+        }
+        for (radius, ring) in statistics.iter_mut().enumerate() {
             if radius < p.min_res as usize || radius > p.max_res as usize {
                 ring.threshold = f32::INFINITY;
             }
         }
+        statistics.push(Ring::NONE);
     }
 
     fn gather(
@@ -205,14 +265,44 @@ impl Tables<'_> {
     }
 }
 
-/// The pixels that the bits of tiles name, ascending.
-fn pixels(tiles: &[(u32, u64)]) -> impl Iterator<Item = usize> {
-    tiles.iter().flat_map(|(tile, bits)| {
-        let mut bits = *bits;
-        std::iter::from_fn(move || {
-            let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
-            bits &= bits - 1;
-            Some(*tile as usize * TILE + bit)
-        })
-    })
+/// A tile's values into the sums of their rings, and the pixels outside.
+#[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
+fn moments(level: Level, tile: &Tile, pass: &mut Pass, shared: &mut Shared) {
+    let Shared { tile: values, arranged, some, .. } = shared;
+    let (Tile { places, segments, .. }, Pass { cores, sums, outside, .. }) = (tile, pass);
+    arranged.resize(places.len(), 0.0);
+    simd::arrange(level, values, places, arranged);
+    simd::moments(level, arranged.as_chunks().0, segments, cores, sums, some);
+    for (register, segment) in some.drain(..) {
+        let from = register as usize * LANES;
+        let ring = segments[segment as usize].ring;
+        let core = cores[usize::from(ring)];
+        for (value, place) in arranged[from..from + LANES].iter().zip(&places[from..from + LANES]) {
+            if *value <= core.low || *value >= core.high {
+                outside.push(Pixel { at: tile.pixel(*place) as u32, ring, value: *value });
+            }
+        }
+    }
+}
+
+/// The values of pixels ring by ring into `sorted`, and where each ring's begin into `starts`.
+fn sort(pixels: &[Pixel], rings: usize, shared: &mut Shared) {
+    let Shared { starts, sorted, .. } = shared;
+    // Two places further than its ring's begin each count stands, so that filling moves it to where it belongs.
+    starts.clear();
+    starts.resize(rings + 2, 0);
+    for pixel in pixels {
+        starts[usize::from(pixel.ring) + 2] += 1;
+    }
+    for i in 1..starts.len() {
+        starts[i] += starts[i - 1];
+    }
+    sorted.clear();
+    sorted.resize(pixels.len(), 0.0);
+    for pixel in pixels {
+        let next = &mut starts[usize::from(pixel.ring) + 1];
+        sorted[*next as usize] = pixel.value;
+        *next += 1;
+    }
+    starts.truncate(rings + 1);
 }

@@ -1,6 +1,6 @@
 //! Spots by peakfinder8's definition: Barty et al. (2014), "Cheetah", J. Appl. Cryst. 47, 1118, doi 10.1107/S1600576714007626.
 //!
-//! 1. Mean and sigma of each one-pixel ring about the beam without outliers ([`super::Rings`]); a pixel is strong above
+//! 1. Mean and sigma of each one-pixel ring about the beam without outliers, from all its pixels; a pixel is strong above
 //!    T = max(mean + snr sigma, threshold).
 //! 2. In each region (ASIC) strong pixels that touch, corners included, are a candidate if one of them is not on the region's
 //!    border and it has `min_pixels` to `max_pixels`.
@@ -15,7 +15,8 @@
 use super::Spot;
 use super::components::{Components, Neighbours, Strong};
 use super::regions::{Region, Regions};
-use super::rings::{Ring, Rings};
+use super::rings::Rings;
+use super::statistics::Ring;
 use crate::trial::Peakfinder8;
 
 /// Calibrated values by place in the data array; not a number where a pixel was not measured.
@@ -46,7 +47,7 @@ struct Background {
     max: f32,
 }
 
-/// Every strong pixel of an image, by looking at each: the definition, and the twin that the screened search is tested against.
+/// Every strong pixel of an image, by looking at each: the definition, and the twin of the search among those outside their rings' cores.
 #[cfg(test)]
 pub(super) fn scan(
     values: &(impl Values + ?Sized),

@@ -1,17 +1,24 @@
-//! The kernels: calibrating, sampling, screening and summing. Bodies are plain loops over arrays of fixed length, the form that
+//! The kernels: calibrating, sampling, and the sums of rings. Bodies are plain loops over arrays of fixed length, the form that
 //! becomes vector code.
 
 use super::level::versions;
 use crate::detectors::Entry;
 
-/// Pixels that [`screen`] compares with one limit.
-pub(crate) const TILE: usize = 64;
+/// Rows and columns of a tile.
+pub(crate) const SIDE: usize = 64;
+/// Values of a tile's buffer, a power of two: the tile, and room for [`NOWHERE`].
+pub(crate) const BUFFER: usize = 2 * SIDE * SIDE;
+/// A place of a tile's buffer that is no pixel's and holds no number.
+pub(crate) const NOWHERE: u16 = 4096;
+/// Pixels whose raw values are looked at together by [`calibrate`].
+pub(crate) const CHUNK: usize = 64;
 /// Pixels that [`sample`] takes together.
 pub(crate) const RUN: usize = 16;
-/// Lanes of [`sums`].
-const LANES: usize = 16;
+/// Values that are summed side by side.
+pub(crate) const LANES: usize = 16;
 
-/// The raw values `from..to`, whose calibration is the first table's; others are odd: another gain stage, or not measured.
+/// The raw values `from..to`, whose calibration is the first table's; others are odd: another gain stage, not measured, or
+/// saturated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plain {
     /// The smallest.
@@ -37,11 +44,75 @@ pub(crate) struct Run {
     pub(crate) slots: [u32; RUN],
 }
 
+/// A part of a panel, at most [`SIDE`] x [`SIDE`] pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rectangle {
+    /// Its first pixel in the data array.
+    pub(crate) first: usize,
+    /// Pixels from one of its rows to the next.
+    pub(crate) stride: usize,
+    /// Rows.
+    pub(crate) rows: usize,
+    /// Columns.
+    pub(crate) columns: usize,
+}
+
+/// The pixels of one ring in a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Which ring.
+    pub(crate) ring: u16,
+    /// How many times [`LANES`] places it has.
+    pub(crate) registers: u16,
+}
+
+/// The values of a ring that are summed at once; those outside are told one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Core {
+    /// What sums are taken about.
+    pub(crate) centre: f32,
+    /// Values at or below it are outside.
+    pub(crate) low: f32,
+    /// Values at or above it are outside.
+    pub(crate) high: f32,
+}
+
+/// Sums of a ring's values within its core, about its centre, side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(align(64))]
+pub(crate) struct Side {
+    count: [u32; LANES],
+    sum: [f32; LANES],
+    square: [f32; LANES],
+}
+
+impl Side {
+    /// All together.
+    pub(crate) fn total(&self) -> Sums {
+        Sums {
+            count: self.count.iter().sum(),
+            sum: self.sum.iter().map(|v| f64::from(*v)).sum(),
+            square: self.square.iter().map(|v| f64::from(*v)).sum(),
+        }
+    }
+}
+
+/// Count, sum and sum of squares.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Sums {
+    /// How many.
+    pub(crate) count: u32,
+    /// Their sum.
+    pub(crate) sum: f64,
+    /// The sum of their squares.
+    pub(crate) square: f64,
+}
+
 versions! {
-    /// `out[i] = (raw[i] - offset) * scale` for all pixels. Chunks of [`TILE`] pixels with an odd raw value are put into `odd`
+    /// `out[i] = (raw[i] - offset) * scale` for all pixels. Chunks of [`CHUNK`] pixels with an odd raw value are put into `odd`
     /// by number: their values are to be made one by one.
     fn calibrate(raw: &[u16], table: &[Entry], plain: Plain, out: &mut [f32], odd: &mut Vec<u32>) {
-        let chunks = raw.chunks(TILE).zip(table.chunks(TILE)).zip(out.chunks_mut(TILE));
+        let chunks = raw.chunks(CHUNK).zip(table.chunks(CHUNK)).zip(out.chunks_mut(CHUNK));
         for (number, ((raw, table), out)) in (0_u32..).zip(chunks) {
             let mut any = false;
             for ((raw, entry), out) in raw.iter().zip(table).zip(out) {
@@ -50,6 +121,31 @@ versions! {
             }
             if any {
                 odd.push(number);
+            }
+        }
+    }
+}
+
+versions! {
+    /// The same for a part of a panel, into the places of a tile; rows with an odd raw value are put into `odd`.
+    fn calibrate_tile(
+        raw: &[u16],
+        table: &[Entry],
+        rectangle: Rectangle,
+        plain: Plain,
+        out: &mut [f32; BUFFER],
+        odd: &mut Vec<u32>,
+    ) {
+        for (row, out) in (0_u32..).zip(out.chunks_exact_mut(SIDE)).take(rectangle.rows) {
+            let from = rectangle.first + row as usize * rectangle.stride;
+            let (raw, table) = (&raw[from..from + rectangle.columns], &table[from..from + rectangle.columns]);
+            let mut any = false;
+            for ((raw, entry), out) in raw.iter().zip(table).zip(out) {
+                *out = entry.value(f32::from(*raw));
+                any |= plain.odd(*raw);
+            }
+            if any {
+                odd.push(row);
             }
         }
     }
@@ -79,41 +175,50 @@ versions! {
 }
 
 versions! {
-    /// The pixels whose raw value exceeds their floor by their tile's limit or more: tile number, counted from `first`, and one
-    /// bit per pixel. Tiles without such a pixel are left out.
-    fn screen(raw: &[u16], floor: &[u16], limits: &[u16], first: u32, out: &mut Vec<(u32, u64)>) {
-        let tiles = raw.chunks(TILE).zip(floor.chunks(TILE)).zip(limits);
-        for (number, ((raw, floor), limit)) in (first..).zip(tiles) {
-            let mut most = 0_u16;
-            for (raw, floor) in raw.iter().zip(floor) {
-                most = most.max(raw.saturating_sub(*floor));
-            }
-            if most >= *limit {
-                let mut bits = 0_u64;
-                for (bit, (raw, floor)) in raw.iter().zip(floor).enumerate() {
-                    bits |= u64::from(raw.saturating_sub(*floor) >= *limit) << bit;
-                }
-                out.push((number, bits));
-            }
+    /// The values of places, one after the other.
+    fn arrange(values: &[f32; BUFFER], places: &[u16], out: &mut [f32]) {
+        for (out, place) in out.iter_mut().zip(places) {
+            *out = values[usize::from(*place) & (BUFFER - 1)];
         }
     }
 }
 
 versions! {
-    /// The pixels whose value is above their tile's limit: tile number, counted from `first`, and one bit per pixel.
-    fn screen_values(values: &[f32], limits: &[f32], first: u32, out: &mut Vec<(u32, u64)>) {
-        for (number, (values, limit)) in (first..).zip(values.chunks(TILE).zip(limits)) {
-            let mut any = false;
-            for value in values {
-                any |= *value > *limit;
-            }
-            if any {
-                let mut bits = 0_u64;
-                for (bit, value) in values.iter().enumerate() {
-                    bits |= u64::from(*value > *limit) << bit;
+    /// Adds a tile's arranged values to the sums of their rings. The registers that hold a value outside their ring's core are
+    /// put into `some`, each with its segment. Not a number is neither inside nor outside.
+    fn moments(
+        values: &[[f32; LANES]],
+        segments: &[Segment],
+        cores: &[Core],
+        sums: &mut [Side],
+        some: &mut Vec<(u32, u32)>,
+    ) {
+        let mut found = [0_u32; SIDE * SIDE];
+        let mut first = 0;
+        for (number, segment) in (0_u32..).zip(segments) {
+            let Core { centre, low, high } = cores[usize::from(segment.ring)];
+            let total = &mut sums[usize::from(segment.ring)];
+            let Side { mut count, mut sum, mut square } = *total;
+            let mut n = 0;
+            let next = first + usize::from(segment.registers);
+            for (register, value) in values[first..next].iter().enumerate() {
+                let mut any = false;
+                for lane in 0..LANES {
+                    let inside = value[lane] > low && value[lane] < high;
+                    let d = if inside { value[lane] - centre } else { 0.0 };
+                    any |= value[lane] <= low || value[lane] >= high;
+                    count[lane] += u32::from(inside);
+                    sum[lane] += d;
+                    square[lane] += d * d;
                 }
-                out.push((number, bits));
+                #[allow(clippy::cast_possible_truncation)] // a tile has fewer registers than pixels
+                let at = (first + register) as u32;
+                found[n % (SIDE * SIDE)] = at;
+                n += usize::from(any);
             }
+            *total = Side { count, sum, square };
+            some.extend(found[..n].iter().map(|register| (*register, number)));
+            first = next;
         }
     }
 }
@@ -130,8 +235,8 @@ versions! {
 versions! {
     /// Count, sum and sum of squares about `about` of the values between the limits. Not a number is outside.
     #[allow(clippy::cast_precision_loss)] // lanes count below 2^24
-    fn sums(values: &[f32], low: f32, high: f32, about: f32) -> (u32, f64, f64) {
-        let mut total = (0_u32, 0.0_f64, 0.0_f64);
+    fn within(values: &[f32], low: f32, high: f32, about: f32) -> Sums {
+        let mut total = Sums::default();
         for part in values.chunks(LANES * 64) {
             let (mut n, mut sum, mut square) = ([0_u32; LANES], [0.0_f32; LANES], [0.0_f32; LANES]);
             let chunks = part.chunks_exact(LANES);
@@ -153,9 +258,9 @@ versions! {
                 square[lane] += d * d;
             }
             for lane in 0..LANES {
-                total.0 += n[lane];
-                total.1 += f64::from(sum[lane]);
-                total.2 += f64::from(square[lane]);
+                total.count += n[lane];
+                total.sum += f64::from(sum[lane]);
+                total.square += f64::from(square[lane]);
             }
         }
         total

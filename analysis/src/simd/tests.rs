@@ -45,7 +45,7 @@ proptest! {
     fn calibrating_is_one_pixel_after_the_other(pixels in vec((raw(), entry()), 0..400), plain in plain()) {
         let (raw, table): (Vec<u16>, Vec<Entry>) = pixels.into_iter().unzip();
         let expected: Vec<f32> = raw.iter().zip(&table).map(|(raw, entry)| entry.value(f32::from(*raw))).collect();
-        let chunks = (0_u32..).zip(raw.chunks(TILE));
+        let chunks = (0_u32..).zip(raw.chunks(CHUNK));
         let expected_odd: Vec<u32> =
             chunks.filter(|(_, chunk)| chunk.iter().any(|raw| is_odd(plain, *raw))).map(|(n, _)| n).collect();
         for level in Level::all() {
@@ -86,34 +86,82 @@ proptest! {
     }
 
     #[test]
-    fn screening_finds_every_pixel_at_its_limit(
-        pixels in vec((raw(), prop_oneof![0..16_000_u16, Just(u16::MAX)]), 0..300),
-        limits in vec(prop_oneof![3 => 0..16_000_u16, 1 => Just(0_u16), 1 => Just(u16::MAX)], 5),
+    fn a_tile_is_calibrated_row_by_row(
+        pixels in vec((raw(), entry()), 3 * 90),
+        first in 0..20_usize,
+        columns in 1..65_usize,
+        plain in plain(),
     ) {
-        let (raw, floor): (Vec<u16>, Vec<u16>) = pixels.into_iter().unzip();
-        let mut expected = Vec::new();
-        for (i, (raw, floor)) in raw.iter().zip(&floor).enumerate() {
-            if raw.saturating_sub(*floor) >= limits[i / TILE] {
-                expected.push(i);
+        let (raw, table): (Vec<u16>, Vec<Entry>) = pixels.into_iter().unzip();
+        let rectangle = Rectangle { first, stride: 90, rows: 3, columns };
+        let mut expected = [7.0_f32; BUFFER];
+        let mut expected_odd = Vec::new();
+        for row in 0..3 {
+            let at = |column: usize| first + row * 90 + column;
+            for column in 0..columns {
+                expected[row * SIDE + column] = table[at(column)].value(f32::from(raw[at(column)]));
+            }
+            if (0..columns).any(|column| is_odd(plain, raw[at(column)])) {
+                expected_odd.push(u32::try_from(row).unwrap());
             }
         }
         for level in Level::all() {
-            let mut tiles = Vec::new();
-            screen(level, &raw, &floor, &limits, 3, &mut tiles);
-            prop_assert_eq!(&places(&tiles, 3), &expected, "{:?}", level);
+            let (mut out, mut odd) = ([7.0_f32; BUFFER], Vec::new());
+            calibrate_tile(level, &raw, &table, rectangle, plain, &mut out, &mut odd);
+            prop_assert_eq!(bits(&out), bits(&expected), "{:?}", level);
+            prop_assert_eq!(&odd, &expected_odd, "{:?}", level);
         }
     }
 
     #[test]
-    fn screening_values_finds_every_pixel_above_its_limit(
-        values in vec(value(), 0..300),
-        limits in vec(prop_oneof![3 => -10.0..300.0_f32, 1 => Just(f32::INFINITY)], 5),
+    fn moments_are_the_same_at_every_level_and_near_those_in_f64(
+        pixels in vec(value(), SIDE * SIDE),
+        rings in vec((0..6_u16, 1..40_usize), 1..9),
+        cores in vec((-20.0..20.0_f32, 0.0..200.0_f32), 6),
+        seed in any::<u64>(),
     ) {
-        let expected: Vec<usize> = (0..values.len()).filter(|i| values[*i] > limits[*i / TILE]).collect();
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut values = [f32::NAN; BUFFER];
+        values[..SIDE * SIDE].copy_from_slice(&pixels);
+        let cores: Vec<Core> =
+            cores.iter().map(|(c, half)| Core { centre: *c, low: c - half, high: c + half }).collect();
+        let (mut places, mut segments) = (Vec::new(), Vec::new());
+        let mut expected = vec![(0_u32, 0.0_f64, 0.0_f64, 0.0_f64); 6];
+        let mut expected_some = Vec::new();
+        for (ring, n) in rings {
+            let chosen: Vec<u16> = (0..n).map(|_| random.u16(0..NOWHERE)).collect();
+            let segment = u32::try_from(segments.len()).unwrap();
+            for (i, place) in chosen.iter().enumerate() {
+                let (value, core) = (values[usize::from(*place)], cores[usize::from(ring)]);
+                if value > core.low && value < core.high {
+                    let (d, of) = (f64::from(value - core.centre), &mut expected[usize::from(ring)]);
+                    *of = (of.0 + 1, of.1 + d, of.2 + d * d, of.3 + d.abs());
+                } else if !value.is_nan() {
+                    expected_some.push((u32::try_from(places.len() / LANES + i / LANES).unwrap(), segment));
+                }
+            }
+            places.extend(chosen);
+            places.resize(places.len().next_multiple_of(LANES), NOWHERE);
+            segments.push(Segment { ring, registers: u16::try_from(n.div_ceil(LANES)).unwrap() });
+        }
+        expected_some.dedup();
+        let arranged: Vec<f32> = places.iter().map(|place| values[usize::from(*place)]).collect();
+        let mut twin = None;
         for level in Level::all() {
-            let mut tiles = Vec::new();
-            screen_values(level, &values, &limits, 0, &mut tiles);
-            prop_assert_eq!(&places(&tiles, 0), &expected, "{:?}", level);
+            let mut found = vec![1.0; places.len()];
+            arrange(level, &values, &places, &mut found);
+            prop_assert_eq!(bits(&found), bits(&arranged), "{:?}", level);
+            let (mut sums, mut some) = (vec![Side::default(); 6], Vec::new());
+            moments(level, arranged.as_chunks().0, &segments, &cores, &mut sums, &mut some);
+            prop_assert_eq!(&some, &expected_some, "{:?}", level);
+            let sums: Vec<Sums> = sums.iter().map(Side::total).collect();
+            for (found, (count, sum, square, size)) in sums.iter().zip(&expected) {
+                prop_assert_eq!(found.count, *count);
+                prop_assert!((found.sum - sum).abs() <= 1e-5 * size + 1e-9, "{} {}", found.sum, sum);
+                prop_assert!((found.square - square).abs() <= 1e-5 * square + 1e-9);
+            }
+            let bits: Vec<(u64, u64)> = sums.iter().map(|s| (s.sum.to_bits(), s.square.to_bits())).collect();
+            prop_assert_eq!(twin.get_or_insert(bits.clone()), &bits, "{:?}", level);
         }
     }
 
@@ -139,19 +187,15 @@ proptest! {
         about in -5.0..50.0_f32,
     ) {
         let inside = || values.iter().filter(|v| **v > low && **v < high).map(|v| f64::from(*v - about));
-        let twin = sums(Level::PORTABLE, &values, low, high, about);
-        prop_assert_eq!(twin.0 as usize, inside().count());
-        prop_assert!((twin.1 - inside().sum::<f64>()).abs() <= 1e-6 * inside().map(f64::abs).sum::<f64>() + 1e-9);
+        let twin = within(Level::PORTABLE, &values, low, high, about);
+        prop_assert_eq!(twin.count as usize, inside().count());
+        prop_assert!((twin.sum - inside().sum::<f64>()).abs() <= 1e-6 * inside().map(f64::abs).sum::<f64>() + 1e-9);
         let square: f64 = inside().map(|v| v * v).sum();
-        prop_assert!((twin.2 - square).abs() <= 1e-5 * square + 1e-9);
+        prop_assert!((twin.square - square).abs() <= 1e-5 * square + 1e-9);
         for level in Level::all() {
-            let found = sums(level, &values, low, high, about);
-            prop_assert_eq!((found.0, found.1.to_bits(), found.2.to_bits()), (twin.0, twin.1.to_bits(), twin.2.to_bits()));
+            let found = within(level, &values, low, high, about);
+            let bits = |sums: Sums| (sums.count, sums.sum.to_bits(), sums.square.to_bits());
+            prop_assert_eq!(bits(found), bits(twin), "{:?}", level);
         }
     }
-}
-
-fn places(tiles: &[(u32, u64)], first: u32) -> Vec<usize> {
-    let bits = |bits: u64| (0..TILE).filter(move |bit| bits >> bit & 1 == 1);
-    tiles.iter().flat_map(|(tile, b)| bits(*b).map(move |bit| (tile - first) as usize * TILE + bit)).collect()
 }

@@ -124,12 +124,6 @@ pub const KEYS: &[Key] = &[
         "65000",
         "pixels farther from the beam are not looked at, pixels",
     ),
-    key(
-        "spots.peakfinder8.ring_samples",
-        Whole(0, 1_000_000),
-        "512",
-        "pixels of each ring that its statistics are taken from; 0 takes all",
-    ),
     key("spots.dispersion.extended", Flag, "true", "dispersion_extended, else plain dispersion"),
     key("spots.dispersion.gain", Number(1e-6, 1e6), "1", "value per photon, calibrated units"),
     key("spots.dispersion.sigma_b", Number(0.0, 1000.0), "6", "standard deviations of variance over mean"),
