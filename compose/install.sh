@@ -94,6 +94,7 @@ look_for_suites() {
     need_command dockerd docker.io
     need_command iptables iptables
     need_command debootstrap debootstrap
+    need_package python3-venv
     look_for_components
     [ -x "$(cargo_deny)" ] || missing_tools+=("cargo-deny $CARGO_DENY_VERSION")
 }

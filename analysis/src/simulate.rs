@@ -24,6 +24,7 @@
     reason = "photons, pixels and indices are small numbers, and their names the field's"
 )]
 
+mod announce;
 mod crystal;
 mod dealt;
 mod defects;
@@ -43,6 +44,7 @@ mod symmetry;
 mod tests;
 mod truth;
 
+pub use announce::Announcer;
 pub use crystal::{Cell, CellError, Matrix};
 pub use defects::Shift;
 pub use error::SimulateError;

@@ -13,6 +13,7 @@ pub mod parts;
 pub mod play;
 pub mod ports;
 pub mod process;
+pub mod psana;
 pub mod require;
 pub mod scratch;
 pub mod services;

@@ -1,5 +1,5 @@
-//! What a machine may lack and a test may be skipped for: real data, containers, loop devices. A skip is always said, past
-//! the test runner's capture, and `LIGHTRAIL_REQUIRE=data,containers,loop` makes it a failure.
+//! What a machine may lack and a test may be skipped for: real data, containers, psana, loop devices. A skip is always said, past
+//! the test runner's capture, and `LIGHTRAIL_REQUIRE=data,containers,psana,loop` makes it a failure.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -11,6 +11,8 @@ pub enum Need {
     Data,
     /// A container engine that runs, or that root may start.
     Containers,
+    /// psana's tools, installed or to be had from PyPI.
+    Psana,
     /// Loop devices, which only root may set up, for small file systems that fill up.
     Loop,
 }
@@ -21,6 +23,7 @@ impl Need {
         match self {
             Self::Data => "data",
             Self::Containers => "containers",
+            Self::Psana => "psana",
             Self::Loop => "loop",
         }
     }

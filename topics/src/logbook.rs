@@ -3,7 +3,9 @@
 //!
 //! Never here: any conclusion from the order of messages, which Kafka does not promise. Source: slaclab/explgbk e5484aa.
 
+pub mod book;
 mod lenient;
+pub mod python;
 
 use serde_json::{Map, Value};
 

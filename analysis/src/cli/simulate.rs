@@ -2,17 +2,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use bytesize::ByteSize;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use lightrail_topics::{Experiment, Instrument, Millis, RunNumber};
+use lightrail_topics::kafka::{Acks, Admin, Connection, PlainProducer};
+use lightrail_topics::logbook::book::Message;
+use lightrail_topics::topic::{Topic, Topics};
+use lightrail_topics::{Experiment, Instrument, Millis, RunNumber, SiteName};
+use tokio::sync::mpsc;
 
 use super::failure::Failure;
 use crate::simulate::{
-    Cell, Model, News, Partiality, Place, Plan, Room, Schedule, SimulateError, Simulator, SpaceGroup, Stop,
-    need, play,
+    Announcer, Cell, Model, News, Partiality, Place, Plan, Room, Schedule, SimulateError, Simulator,
+    SpaceGroup, Stop, need, play,
 };
 
 /// What is asked for.
@@ -61,7 +66,27 @@ pub(super) struct Simulate {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     #[command(flatten)]
+    broker: Broker,
+    #[command(flatten)]
     physics: Physics,
+}
+
+/// Where the logbook's messages go.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logbook")]
+struct Broker {
+    /// Say on Kafka what the LCLS logbook says of runs and files, while they are taken. Without it only files are written.
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
+    /// Before the names of the logbook's topics.
+    #[arg(long, value_name = "PREFIX", default_value = "", requires = "kafka")]
+    topics_prefix: String,
+    /// Partitions of topics that are not there yet.
+    #[arg(long, value_name = "N", default_value_t = 4, requires = "kafka")]
+    partitions: i32,
+    /// Sites where the experiment's files are wanted.
+    #[arg(long, value_name = "SITE,...", value_delimiter = ',', requires = "kafka")]
+    locations: Vec<SiteName>,
 }
 
 /// What a shot is.
@@ -259,6 +284,13 @@ pub(super) async fn simulate(asked: Simulate) -> Result<(), Failure> {
         ByteSize(need.memory)
     );
     room.check(&need, &place.out)?;
+    let logbook = match &asked.broker.kafka {
+        Some(kafka) => Some(Logbook::open(kafka, &asked.broker, &place).await?),
+        None => None,
+    };
+    // Counts what was said and not yet sent; the player never waits for Kafka, as a DAQ does not.
+    let (tell, told) = mpsc::unbounded_channel();
+    let sending = tokio::spawn(send(logbook, told));
     let stop = Arc::new(Stop::default());
     let at_interrupt = Arc::clone(&stop);
     let interrupt = tokio::spawn(async move {
@@ -268,11 +300,74 @@ pub(super) async fn simulate(asked: Simulate) -> Result<(), Failure> {
     });
     let playing = tokio::task::spawn_blocking(move || {
         let bar = bar(&schedule);
-        play(&simulator, &place, &schedule, &stop, &mut |news| show(&bar, &schedule, news))
+        play(&simulator, &place, &schedule, &stop, &mut |news| {
+            if matches!(news, News::RunBegins(_) | News::Opened(..) | News::RunEnds(..)) {
+                // Who sends has said why it stopped.
+                let _ = tell.send(news.clone());
+            }
+            show(&bar, &schedule, news);
+        })
     });
     let played = playing.await.context("the simulator ended by itself").map_err(Failure::Other)?;
     interrupt.abort();
-    Ok(played?)
+    let sent = sending.await.context("the logbook ended by itself").map_err(Failure::Other)?;
+    played?;
+    Ok(sent?)
+}
+
+/// How long a message waits for a broker that is away.
+const LOST_AFTER: Duration = Duration::from_secs(120);
+
+/// The logbook and its way to Kafka.
+struct Logbook {
+    announcer: Announcer,
+    producer: PlainProducer,
+    prefix: String,
+}
+
+impl Logbook {
+    async fn open(kafka: &str, broker: &Broker, place: &Place) -> Result<Self, Failure> {
+        let topics = Topics::default().with_logbook_prefix(&broker.topics_prefix);
+        let topics = topics.map_err(|error| Failure::Usage(error.into()))?;
+        let connection = Connection::plain(kafka, "lcls-logbook");
+        let logbooks = Topic::ALL.into_iter().filter(|topic| topic.is_logbooks());
+        let specs: Vec<_> = logbooks.map(|topic| topics.spec(topic, broker.partitions, -1)).collect();
+        let admin = Admin::new(&connection, Duration::from_secs(30));
+        admin.create_topics(&specs).await.context("the logbook's topics cannot be made")?;
+        let producer = PlainProducer::start(&connection, Acks::Leader, LOST_AFTER);
+        let producer = producer.context("the logbook has no way to Kafka")?;
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let absolute = std::path::absolute(&place.out).context("--out").map_err(Failure::Usage)?;
+        let place = Place { out: absolute, ..place.clone() };
+        let (announcer, said) = Announcer::new(place, host, broker.locations.clone());
+        let logbook = Self { announcer, producer, prefix: broker.topics_prefix.clone() };
+        logbook.send(said).await?;
+        Ok(logbook)
+    }
+
+    async fn send(&self, said: Vec<Message>) -> anyhow::Result<()> {
+        for message in said {
+            let topic = format!("{}{}", self.prefix, message.topic);
+            let sent = self.producer.send(&topic, None, &[], Some(message.body.as_bytes())).await;
+            sent.with_context(|| format!("a message of the logbook on {topic} is lost"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Says what happens until nothing more does. A message that Kafka does not take is an error at the end, not the DAQ's.
+async fn send(logbook: Option<Logbook>, mut told: mpsc::UnboundedReceiver<News>) -> anyhow::Result<()> {
+    let mut first = Ok(());
+    let mut logbook = logbook;
+    while let Some(news) = told.recv().await {
+        let Some(logbook) = &mut logbook else { continue };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = Millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+        let said = logbook.announcer.says(&news, now);
+        let sent = logbook.send(said).await;
+        first = first.and(sent);
+    }
+    first
 }
 
 fn bar(schedule: &Schedule) -> ProgressBar {

@@ -1,7 +1,7 @@
 //! What can happen to messages between the logbook and Kafka: lost, doubled, out of order. The database and its REST
 //! answers never notice. Pure.
 
-use super::book::Message;
+use lightrail_topics::logbook::book::Message;
 
 /// What happens to the `k`-th message, counted from 0 over all topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

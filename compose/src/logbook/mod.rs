@@ -2,10 +2,8 @@
 //! served as slaclab/explgbk serves them, oddities included. For tests it can lose, double and reorder its messages and
 //! be away. It keeps nothing on disk and checks no user.
 
-mod book;
 mod mischief;
 mod post;
-mod python;
 mod rest;
 #[cfg(test)]
 mod tests;
@@ -17,14 +15,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use lightrail_topics::kafka::{Acks, Admin, Connection, PlainProducer};
 use lightrail_topics::topic::{Topic, Topics};
-use lightrail_topics::{Experiment, Instrument, Lfn, Millis, RunNumber, SiteName};
+use lightrail_topics::{Experiment, Instrument, Millis, RunNumber, SiteName};
 use serde_json::{Map, Value};
 
-pub use self::book::Message;
-use self::book::{Book, Refusal};
 use self::mischief::Courier;
 pub use self::mischief::Mischief;
 use self::post::{Post, Sink};
+use lightrail_topics::logbook::book::{Book, Refusal};
+pub use lightrail_topics::logbook::book::{FileReport, Message};
+use lightrail_topics::logbook::python;
 
 /// How long a message waits for a broker that is away before it is lost, like the real one's.
 const LOST_AFTER: Duration = Duration::from_secs(120);
@@ -70,63 +69,6 @@ pub enum Absence {
     BadGateway,
     /// It takes connections and never answers.
     Silent,
-}
-
-/// What a DAQ says of a file that it opens.
-#[derive(Clone, Debug)]
-pub struct FileReport {
-    /// The file.
-    pub lfn: Lfn,
-    /// Its run, else the current one.
-    pub run: Option<RunNumber>,
-    /// Where it lies on its host.
-    pub absolute_path: Option<String>,
-    /// The host.
-    pub hostname: Option<String>,
-    /// When it was created, whole seconds; else the time of the call.
-    pub created: Option<Millis>,
-    /// Bytes; the LCLS-II DAQ never says.
-    pub size: Option<u64>,
-    /// Its checksum as text; the DAQ never says.
-    pub checksum: Option<String>,
-}
-
-impl FileReport {
-    /// A report with what all DAQs say: the path.
-    pub fn new(lfn: Lfn) -> Self {
-        Self {
-            lfn,
-            run: None,
-            absolute_path: None,
-            hostname: None,
-            created: None,
-            size: None,
-            checksum: None,
-        }
-    }
-
-    /// LCLS-II's DAQ calls its streams `s000`, LCLS-I's `s00`.
-    fn generation(&self) -> u32 {
-        if self.lfn.file_name().ends_with('2') { 2 } else { 1 }
-    }
-
-    fn document(&self) -> Map<String, Value> {
-        let mut document = Map::new();
-        let mut put =
-            |name: &str, value: Option<Value>| value.map(|value| document.insert(name.into(), value));
-        // `%Y-%m-%dT%H:%M:%SZ`, which is all that the logbook reads.
-        let created = self.created.map(|at| Value::from(format!("{}Z", &at.to_string()[..19])));
-        put("absolute_path", self.absolute_path.clone().map(Value::from));
-        put("create_timestamp", created.clone());
-        put("gen", Some(self.generation().into()));
-        put("hostname", self.hostname.clone().map(Value::from));
-        put("modify_timestamp", created);
-        put("path", Some(self.lfn.to_string().into()));
-        put("run_num", self.run.map(|run| run.0.into()));
-        put("size", self.size.map(Value::from));
-        put("checksum", self.checksum.clone().map(Value::from));
-        document
-    }
 }
 
 /// What the REST calls and the Rust calls share. Neither lock is held across an await.

@@ -5,8 +5,8 @@ use std::future::Future;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::book::Message;
 use super::mischief::Courier;
+use lightrail_topics::logbook::book::Message;
 
 /// Where messages go.
 pub(super) trait Sink: Send + 'static {

@@ -14,8 +14,10 @@ use axum::routing::{get, post};
 use lightrail_topics::{Experiment, RunNumber};
 use serde_json::{Map, Value, json};
 
-use super::book::{Refusal, is_big};
-use super::{Absence, Shared, python};
+use lightrail_topics::logbook::book::{Refusal, is_big};
+use lightrail_topics::logbook::python;
+
+use super::{Absence, Shared};
 
 /// The rules begin below `/ws/lgbk`, so that addresses hold `lgbk/lgbk` as at LCLS.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
@@ -46,14 +48,23 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 }
 
 type Asked = Query<HashMap<String, String>>;
-type Answer = Result<Response, Refusal>;
+type Answer = Result<Response, Refused>;
 type Book = State<Arc<Shared>>;
 
-impl IntoResponse for Refusal {
+/// A refusal as an answer.
+struct Refused(Refusal);
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        match self {
-            Self::BadInput(text) => (StatusCode::INTERNAL_SERVER_ERROR, text).into_response(),
-            Self::Logical(text) => written(&json!({ "success": false, "errormsg": text })),
+        match self.0 {
+            Refusal::BadInput(text) => (StatusCode::INTERNAL_SERVER_ERROR, text).into_response(),
+            Refusal::Logical(text) => written(&json!({ "success": false, "errormsg": text })),
         }
     }
 }
@@ -118,12 +129,12 @@ fn params(bytes: &Bytes) -> Result<Map<String, Value>, Refusal> {
 async fn start_run(State(shared): Book, Path(exp): Path<String>, asked: Asked, bytes: Bytes) -> Answer {
     let (exp, number, params) = (experiment(&exp)?, optional_run(&asked)?, params(&bytes)?);
     let kind = asked.get("run_type").map_or("DATA", String::as_str);
-    shared.said(|book, now| book.start_run(&exp, number, kind, params, now)).map(success)
+    Ok(success(shared.said(|book, now| book.start_run(&exp, number, kind, params, now))?))
 }
 
 async fn end_run(State(shared): Book, Path(exp): Path<String>) -> Answer {
     let exp = experiment(&exp)?;
-    shared.said(|book, now| book.end_run(&exp, now)).map(success)
+    Ok(success(shared.said(|book, now| book.end_run(&exp, now))?))
 }
 
 async fn current_run(State(shared): Book, Path(exp): Path<String>, asked: Asked) -> Answer {
@@ -135,7 +146,7 @@ async fn current_run(State(shared): Book, Path(exp): Path<String>, asked: Asked)
 
 async fn add_run_params(State(shared): Book, Path(exp): Path<String>, asked: Asked, bytes: Bytes) -> Answer {
     let (exp, number, params) = (experiment(&exp)?, optional_run(&asked)?, params(&bytes)?);
-    shared.said(|book, _| book.add_run_params(&exp, number, params)).map(success)
+    Ok(success(shared.said(|book, _| book.add_run_params(&exp, number, params))?))
 }
 
 async fn register_file(State(shared): Book, Path(exp): Path<String>, bytes: Bytes) -> Answer {
@@ -153,7 +164,7 @@ async fn register_file(State(shared): Book, Path(exp): Path<String>, bytes: Byte
                     Err(Refusal::Logical(text)) => {
                         answers.push(json!({ "success": false, "errormsg": text }));
                     }
-                    Err(bad) => return Err(bad),
+                    Err(bad) => return Err(bad.into()),
                 }
             }
             Ok(written(&Value::Array(answers)))
@@ -161,7 +172,7 @@ async fn register_file(State(shared): Book, Path(exp): Path<String>, bytes: Byte
         file => match register(file) {
             Ok(_) => Ok(written(&json!({ "success": true }))),
             // A single file is refused as bad input, one of a list by its own answer.
-            Err(Refusal::Logical(text) | Refusal::BadInput(text)) => Err(Refusal::BadInput(text)),
+            Err(Refusal::Logical(text) | Refusal::BadInput(text)) => Err(Refusal::BadInput(text).into()),
         },
     }
 }
@@ -187,7 +198,9 @@ async fn check_and_move(State(shared): Book, Path(exp): Path<String>, asked: Ask
     let restore = asked.get("restore_missing_files").is_some_and(|given| given == "true");
     let types = asked.get("file_types_to_restore").map(String::as_str).unwrap_or_default();
     let Some(mover) = shared.mover() else {
-        return Err(Refusal::Logical("This site has not been configured with a mover endpoint.".into()));
+        return Err(
+            Refusal::Logical("This site has not been configured with a mover endpoint.".into()).into()
+        );
     };
     // Without types no pattern matches and the list is empty: a bug of the real one that its clients live with.
     let matching: Vec<Value> = shared
@@ -232,7 +245,7 @@ fn is_of_type(kind: &str, path: &str) -> bool {
 }
 
 async fn dm_locations(State(shared): Book, Path(exp): Path<String>) -> Answer {
-    shared.book().dm_locations(&experiment(&exp)?).map(success)
+    Ok(success(shared.book().dm_locations(&experiment(&exp)?)?))
 }
 
 async fn files(State(shared): Book, Path(exp): Path<String>) -> Answer {
@@ -253,7 +266,7 @@ const NO_LOCATION: &str = "Please pass in a valid data management location name 
 
 async fn live_run(State(shared): Book, Path((exp, run)): Path<(String, String)>, asked: Asked) -> Answer {
     let location = text(&asked, "location", NO_LOCATION)?;
-    shared.book().live_run(&experiment(&exp)?, run_number(&run)?, &location).map(success)
+    Ok(success(shared.book().live_run(&experiment(&exp)?, run_number(&run)?, &location)?))
 }
 
 async fn live(State(shared): Book, Path(exp): Path<String>, asked: Asked) -> Answer {
@@ -263,9 +276,9 @@ async fn live(State(shared): Book, Path(exp): Path<String>, asked: Asked) -> Ans
 
 async fn runs(State(shared): Book, Path(exp): Path<String>, asked: Asked) -> Answer {
     let params = asked.get("includeParams").is_none_or(|given| given != "false");
-    shared.book().runs(&experiment(&exp)?, params).map(success)
+    Ok(success(shared.book().runs(&experiment(&exp)?, params)?))
 }
 
 async fn run(State(shared): Book, Path((exp, run)): Path<(String, String)>) -> Answer {
-    shared.book().run(&experiment(&exp)?, run_number(&run)?).map(success)
+    Ok(success(shared.book().run(&experiment(&exp)?, run_number(&run)?)?))
 }

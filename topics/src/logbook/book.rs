@@ -1,12 +1,15 @@
-//! What the logbook knows, and what it says of each change: pure, with the time as an argument. Messages come out as text,
-//! exactly as the LCLS logbook puts them on Kafka. Sends nothing itself.
+//! The logbook as others play it (its double for tests, the simulator of a beam time): what it knows, and what it says of each
+//! change. Pure, with the time as an argument. Messages come out as text,
+//! exactly as the LCLS logbook (slaclab/explgbk e5484aa) puts them on Kafka. Sends nothing itself.
 
 use std::collections::BTreeMap;
 
-use lightrail_topics::{Experiment, Instrument, Millis, RunNumber, SiteName};
 use serde_json::{Map, Value, json};
 
 use super::python;
+use crate::ids::{Experiment, Instrument, RunNumber, SiteName};
+use crate::lfn::Lfn;
+use crate::time::Millis;
 
 /// One Kafka message: no key, no headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,15 +27,74 @@ impl Message {
     }
 }
 
+/// What a DAQ says of a file that it opens.
+#[derive(Clone, Debug)]
+pub struct FileReport {
+    /// The file.
+    pub lfn: Lfn,
+    /// Its run, else the current one.
+    pub run: Option<RunNumber>,
+    /// Where it lies on its host.
+    pub absolute_path: Option<String>,
+    /// The host.
+    pub hostname: Option<String>,
+    /// When it was created, whole seconds; else the time of the call.
+    pub created: Option<Millis>,
+    /// Bytes; the LCLS-II DAQ never says.
+    pub size: Option<u64>,
+    /// Its checksum as text; the DAQ never says.
+    pub checksum: Option<String>,
+}
+
+impl FileReport {
+    /// A report with what all DAQs say: the path.
+    pub fn new(lfn: Lfn) -> Self {
+        Self {
+            lfn,
+            run: None,
+            absolute_path: None,
+            hostname: None,
+            created: None,
+            size: None,
+            checksum: None,
+        }
+    }
+
+    /// LCLS-II's DAQ calls its streams `s000`, LCLS-I's `s00`.
+    fn generation(&self) -> u32 {
+        if self.lfn.file_name().ends_with('2') { 2 } else { 1 }
+    }
+
+    /// As it is given to the logbook.
+    pub fn document(&self) -> Map<String, Value> {
+        let mut document = Map::new();
+        let mut put =
+            |name: &str, value: Option<Value>| value.map(|value| document.insert(name.into(), value));
+        // `%Y-%m-%dT%H:%M:%SZ`, which is all that the logbook reads.
+        let created = self.created.map(|at| Value::from(format!("{}Z", &at.to_string()[..19])));
+        put("absolute_path", self.absolute_path.clone().map(Value::from));
+        put("create_timestamp", created.clone());
+        put("gen", Some(self.generation().into()));
+        put("hostname", self.hostname.clone().map(Value::from));
+        put("modify_timestamp", created);
+        put("path", Some(self.lfn.to_string().into()));
+        put("run_num", self.run.map(|run| run.0.into()));
+        put("size", self.size.map(Value::from));
+        put("checksum", self.checksum.clone().map(Value::from));
+        document
+    }
+}
+
 /// How the logbook says no.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// HTTP 500 with this text.
     BadInput(String),
     /// HTTP 200 with `success: false` and this `errormsg`.
     Logical(String),
 }
 
+/// What is known of an experiment.
 #[derive(Debug, Default)]
 struct Notebook {
     instrument: String,
@@ -46,12 +108,13 @@ struct Notebook {
 
 /// All experiments.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub struct Book {
     notebooks: BTreeMap<Experiment, Notebook>,
     ids: u64,
 }
 
-type Said = Result<(Value, Vec<Message>), Refusal>;
+/// What a call answers, and what is said of it.
+pub type Said = Result<(Value, Vec<Message>), Refusal>;
 
 impl Book {
     fn id(&mut self) -> Value {
@@ -65,7 +128,8 @@ impl Book {
         })
     }
 
-    pub(super) fn register_experiment(
+    /// A new experiment whose files are wanted at `locations`; one that is known begins anew.
+    pub fn register_experiment(
         &mut self,
         experiment: &Experiment,
         instrument: &Instrument,
@@ -82,12 +146,13 @@ impl Book {
         vec![Message::new("experiments", experiment, "Create", &document)]
     }
 
-    pub(super) fn instrument(&mut self, experiment: &Experiment) -> Result<String, Refusal> {
+    /// The instrument of an experiment.
+    pub fn instrument(&mut self, experiment: &Experiment) -> Result<String, Refusal> {
         self.notebook(experiment).map(|notebook| notebook.instrument.clone())
     }
 
     /// Closes the run that is open, in a message of its own, and opens the next.
-    pub(super) fn start_run(
+    pub fn start_run(
         &mut self,
         experiment: &Experiment,
         number: Option<RunNumber>,
@@ -115,7 +180,7 @@ impl Book {
     }
 
     /// An empty list of parameters succeeds and says nothing; those of a closed run are taken too.
-    pub(super) fn add_run_params(
+    pub fn add_run_params(
         &mut self,
         experiment: &Experiment,
         number: Option<RunNumber>,
@@ -137,7 +202,7 @@ impl Book {
     }
 
     /// Ends the current run, the one of the highest number; a closed one is ended once more, as the real one does.
-    pub(super) fn end_run(&mut self, experiment: &Experiment, now: Millis) -> Said {
+    pub fn end_run(&mut self, experiment: &Experiment, now: Millis) -> Said {
         let notebook = self.notebook(experiment)?;
         let Some((&number, run)) = notebook.runs.iter_mut().next_back() else {
             return Err(Refusal::BadInput("Internal Server Error".into()));
@@ -153,7 +218,7 @@ impl Book {
     }
 
     /// A path that is registered again replaces what was known of it, `locations` included, and is said without `_id`.
-    pub(super) fn register_file(
+    pub fn register_file(
         &mut self,
         experiment: &Experiment,
         mut file: Map<String, Value>,
@@ -195,7 +260,7 @@ impl Book {
     }
 
     /// An unknown path succeeds too, and is said with `value: null`.
-    pub(super) fn file_available_at_location(
+    pub fn file_available_at_location(
         &mut self,
         experiment: &Experiment,
         run: RunNumber,
@@ -209,7 +274,7 @@ impl Book {
     }
 
     /// Sets or takes away a file's location and says nothing, as `check_and_move` does.
-    pub(super) fn set_location(
+    pub fn set_location(
         &mut self,
         experiment: &Experiment,
         run: RunNumber,
@@ -230,7 +295,8 @@ impl Book {
         Ok(Value::Object(file.clone()))
     }
 
-    pub(super) fn check_location(&mut self, experiment: &Experiment, location: &str) -> Result<(), Refusal> {
+    /// Whether the experiment's files may be at `location`.
+    pub fn check_location(&mut self, experiment: &Experiment, location: &str) -> Result<(), Refusal> {
         let notebook = self.notebook(experiment)?;
         if location == "SLAC" || notebook.locations.iter().any(|known| known.as_str() == location) {
             return Ok(());
@@ -238,7 +304,8 @@ impl Book {
         Err(Refusal::BadInput("Please specify a valid location".into()))
     }
 
-    pub(super) fn dm_locations(&mut self, experiment: &Experiment) -> Result<Value, Refusal> {
+    /// Where the experiment's files may be.
+    pub fn dm_locations(&mut self, experiment: &Experiment) -> Result<Value, Refusal> {
         let notebook = self.notebook(experiment)?;
         let mut all =
             vec![json!({ "name": "SLAC", "all_experiments": true, "jid_prefix": "http://127.0.0.1/" })];
@@ -249,26 +316,28 @@ impl Book {
     }
 
     /// All file documents, of one run or of all; an unknown experiment has none.
-    pub(super) fn files(&self, experiment: &Experiment, run: Option<RunNumber>) -> Vec<Value> {
+    pub fn files(&self, experiment: &Experiment, run: Option<RunNumber>) -> Vec<Value> {
         let files =
             self.notebooks.get(experiment).map(|notebook| notebook.files.as_slice()).unwrap_or_default();
         let wanted = files.iter().filter(|file| run.is_none_or(|run| file["run_num"] == run.0));
         wanted.map(|file| Value::Object(file.clone())).collect()
     }
 
-    pub(super) fn run(&mut self, experiment: &Experiment, run: RunNumber) -> Result<Value, Refusal> {
+    /// A run's document.
+    pub fn run(&mut self, experiment: &Experiment, run: RunNumber) -> Result<Value, Refusal> {
         let found = self.notebook(experiment)?.runs.get(&run.0);
         let missing = || Refusal::BadInput(format!("Cannot find run document for {run}"));
         found.map(|run| Value::Object(run.clone())).ok_or_else(missing)
     }
 
-    pub(super) fn current_run(&mut self, experiment: &Experiment) -> Result<Option<Value>, Refusal> {
+    /// The run of the highest number.
+    pub fn current_run(&mut self, experiment: &Experiment) -> Result<Option<Value>, Refusal> {
         let last = self.notebook(experiment)?.runs.last_key_value();
         Ok(last.map(|(_, run)| Value::Object(run.clone())))
     }
 
     /// Newest run first, as the logbook lists them.
-    pub(super) fn runs(&mut self, experiment: &Experiment, params: bool) -> Result<Value, Refusal> {
+    pub fn runs(&mut self, experiment: &Experiment, params: bool) -> Result<Value, Refusal> {
         let runs = self.notebook(experiment)?.runs.values().rev().map(|run| {
             let mut run = run.clone();
             if !params {
@@ -281,7 +350,7 @@ impl Book {
     }
 
     /// The experiment-wide answer: newest run first, **all** catalogued files.
-    pub(super) fn live(&self, experiment: &Experiment, location: &str) -> Value {
+    pub fn live(&self, experiment: &Experiment, location: &str) -> Value {
         let Some(notebook) = self.notebooks.get(experiment) else { return json!([]) };
         let runs = notebook.runs.iter().rev().map(|(number, run)| {
             let mut answer = Map::new();
@@ -293,7 +362,7 @@ impl Book {
     }
 
     /// The answer for one run: only the big data files.
-    pub(super) fn live_run(
+    pub fn live_run(
         &self,
         experiment: &Experiment,
         run: RunNumber,
@@ -330,7 +399,7 @@ impl Book {
 }
 
 /// `.*/xtc/[^/]*[.](xtc|xtc2)$`: the small data files lie a folder deeper.
-pub(super) fn is_big(path: &str) -> bool {
+pub fn is_big(path: &str) -> bool {
     path.rsplit_once("/xtc/").is_some_and(|(_, name)| {
         !name.contains('/') && name.rsplit_once('.').is_some_and(|(_, end)| end == "xtc" || end == "xtc2")
     })

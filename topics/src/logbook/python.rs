@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
-use lightrail_topics::Millis;
 use serde_json::Value;
+
+use crate::time::Millis;
 
 /// Marks a string that stands for a number that JSON does not have: a private-use character, then the token.
 const BARE: char = '\u{f8ff}';
@@ -12,7 +13,7 @@ const BARE: char = '\u{f8ff}';
 const TOKENS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
 
 /// A number as a value, also one that JSON does not have.
-pub(super) fn number(value: f64) -> Value {
+pub fn number(value: f64) -> Value {
     let token = if value.is_nan() {
         "NaN"
     } else if value == f64::INFINITY {
@@ -26,7 +27,7 @@ pub(super) fn number(value: f64) -> Value {
 }
 
 /// What `json.dumps` would write.
-pub(super) fn dumps(value: &Value) -> String {
+pub fn dumps(value: &Value) -> String {
     let mut out = String::new();
     dump(value, &mut out);
     out
@@ -81,7 +82,7 @@ fn dump_text(text: &str, out: &mut String) {
 }
 
 /// What `json.loads` would read: JSON, and bare `NaN`, `Infinity`, `-Infinity`.
-pub(super) fn loads(text: &str) -> serde_json::Result<Value> {
+pub fn loads(text: &str) -> serde_json::Result<Value> {
     let mut strict = String::with_capacity(text.len());
     let (mut inside, mut escaped) = (false, false);
     let mut rest = text;
@@ -102,12 +103,12 @@ pub(super) fn loads(text: &str) -> serde_json::Result<Value> {
 }
 
 /// `isoformat` of a time with a zone, as the database gives it back: whole milliseconds.
-pub(super) fn zoned(at: Millis) -> String {
+pub fn zoned(at: Millis) -> String {
     naive(at) + "+00:00"
 }
 
 /// `isoformat` of a time without a zone: six digits of a fraction, or none where it is zero.
-pub(super) fn naive(at: Millis) -> String {
+pub fn naive(at: Millis) -> String {
     let text = at.to_string();
     let text = text.trim_end_matches('Z');
     match text.strip_suffix(".000") {
@@ -118,7 +119,7 @@ pub(super) fn naive(at: Millis) -> String {
 
 /// The two forms of a time given as `%Y-%m-%dT%H:%M:%SZ`: as the Create message has it, a microsecond later and without a
 /// zone, and as the database gives it back. `None` for any other text.
-pub(super) fn registered(text: &str) -> Option<(String, String)> {
+pub fn registered(text: &str) -> Option<(String, String)> {
     let whole = text.strip_suffix('Z')?;
     if whole.len() != 19 || whole.as_bytes()[10] != b'T' {
         return None;
