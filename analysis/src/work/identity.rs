@@ -1,7 +1,7 @@
 //! Who a worker is to Kafka: its groups, its name in them, and the transactional id of its slot, by which a restart fences
 //! what a killed predecessor has left. Names only.
 
-use lightrail_topics::kafka::{Admin, KafkaError};
+use lightrail_topics::kafka::{Admin, KafkaError, Member};
 use lightrail_topics::{Channel, SiteName, SiteTopic, Topics, WorkerName};
 
 use super::decide::Lane;
@@ -59,21 +59,26 @@ impl Identity {
         format!("lightrail-analysis/work/{}@{}", self.slot, self.site)
     }
 
-    /// Another process that works in our slot, if there is one.
+    /// Another process that works in our slot, if there is one. One that has taken our place goes unseen here as long as
+    /// Kafka shows it under our client id: see [`Self::members`].
     pub async fn successor(&self, admin: &Admin, topics: &Topics) -> Result<Option<String>, KafkaError> {
-        let (ours, slot) = (self.client_id(), format!("{}-", self.slot));
+        let ours = self.client_id();
+        let members = self.members(admin, topics).await?;
+        Ok(members.into_iter().find(|member| member.client_id != ours).map(|member| {
+            let host = member.host.trim_start_matches('/').to_owned();
+            format!("{} (from {host})", member.client_id)
+        }))
+    }
+
+    /// The members of our groups that are in our slot, this process or another.
+    pub async fn members(&self, admin: &Admin, topics: &Topics) -> Result<Vec<Member>, KafkaError> {
+        let slot = format!("{}-", self.slot);
+        let mut ours = Vec::new();
         for lane in Lane::ALL {
             let members = admin.members(&lane.group(topics, &self.site)).await?;
-            let other = members.into_iter().find(|member| {
-                let in_slot = member.id.strip_prefix(&slot).is_some_and(is_uuid);
-                in_slot && member.client_id != ours
-            });
-            if let Some(member) = other {
-                let host = member.host.trim_start_matches('/').to_owned();
-                return Ok(Some(format!("{} (from {host})", member.client_id)));
-            }
+            ours.extend(members.into_iter().filter(|m| m.id.strip_prefix(&slot).is_some_and(is_uuid)));
         }
-        Ok(None)
+        Ok(ours)
     }
 }
 

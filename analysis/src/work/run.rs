@@ -195,6 +195,16 @@ async fn sessions(life: &mut Life, crew: &mut Crew) -> Result<(), WorkError> {
             End::Asked => return Ok(()),
             End::Stuck => return Err(WorkError::Stuck),
             End::Superseded(by) => return Err(WorkError::Superseded(by)),
+            End::Fenced(why) => {
+                life.says(Readiness::waits("was fenced in its groups and looks who works in its slot"));
+                tokio::select! {
+                    holder = holder(life) => match holder {
+                        Some(by) => return Err(WorkError::Superseded(by)),
+                        None => tracing::warn!(why, "nobody else works in its slot; it was fenced by itself"),
+                    },
+                    () = drain.cancelled() => return Ok(()),
+                }
+            }
             End::Door(file) => {
                 life.says(Readiness::waits(format!("waits for the place of {file} to answer")));
                 tokio::select! {
@@ -212,6 +222,30 @@ async fn sessions(life: &mut Life, crew: &mut Crew) -> Result<(), WorkError> {
                 }
             }
         }
+    }
+}
+
+/// Who works in our slot, after our takers have ended. Kafka goes on showing a static member under the client id of the one
+/// whose place it took, so that only its staying tells: what our own client has left behind is forgotten after a session.
+async fn holder(life: &Life) -> Option<String> {
+    let forgotten_within = life.config.work.session + Duration::from_secs(4);
+    let mut deadline = tokio::time::Instant::now() + forgotten_within;
+    loop {
+        match life.identity.members(&life.admin, &life.topics).await {
+            Ok(members) => match members.first() {
+                None => return None,
+                Some(member) if tokio::time::Instant::now() >= deadline => {
+                    return Some(format!("{} is still in the group", member.id));
+                }
+                Some(_) => {}
+            },
+            // A broker that comes back begins to count the session anew.
+            Err(error) => {
+                tracing::warn!(%error, "cannot look who works in this slot");
+                deadline = tokio::time::Instant::now() + forgotten_within;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) enum End {
     Door(Location),
     /// Another process works in this slot.
     Superseded(String),
+    /// Somebody has joined under our name: another process, or our own client after it lost its session.
+    Fenced(String),
     /// What has failed needs a new beginning.
     Again(String),
 }
@@ -286,7 +288,7 @@ impl Session<'_> {
                 tracing::warn!(lane = lane.name(), %error, "kafka is in trouble");
             }
             Some(TakerEvent::Fault(error)) => self.ends(End::Again(error.to_string())),
-            Some(TakerEvent::Fenced(why)) => self.ends(End::Superseded(why)),
+            Some(TakerEvent::Fenced(why)) => self.ends(End::Fenced(why)),
             None => self.ends(End::Again(format!("the taker of lane {} has ended", lane.name()))),
         }
     }

@@ -44,7 +44,8 @@ pub enum KafkaEvent {
     Revoked(Vec<(String, i32)>),
     /// Something failed. The reader goes on by itself where the error is retriable; otherwise it has ended.
     Fault(KafkaError),
-    /// Another process has joined under this member's name. The reader has ended.
+    /// Somebody has joined under this member's name: another process, or our own client after it lost its session. The reader
+    /// has ended.
     Fenced(String),
 }
 

@@ -46,7 +46,8 @@ pub enum TakerEvent {
     Taken(Release),
     /// Something failed. The taker goes on by itself where the error is retriable; otherwise it has ended.
     Fault(KafkaError),
-    /// Another process has joined under this member's name. The taker has ended.
+    /// Somebody has joined under this member's name: another process, or our own client, which joins anew after it lost its
+    /// session and may then be refused what it still had under way. The taker has ended.
     Fenced(String),
 }
 
