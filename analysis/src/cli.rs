@@ -11,9 +11,12 @@ macro_rules! say {
     }};
 }
 
+mod data;
 mod failure;
 mod inspect;
 mod kafka;
+mod plot;
+mod process;
 mod simulate;
 mod work;
 
@@ -59,6 +62,11 @@ enum Command {
     Simulate(Box<simulate::Simulate>),
     /// Tell what is in files: configuration, detectors, events, transitions, chunk switches, damage.
     Inspect(inspect::Inspect),
+    /// Work files without any broker: spots, hits and numbers of every image.
+    Process(Box<process::Process>),
+    /// Pictures for people: an image with its spots, powders, hit rate against time.
+    #[command(subcommand)]
+    Plot(plot::Plot),
     /// Work images until SIGTERM or SIGUSR1 (finishes what it has begun) or a second SIGTERM (stops at once).
     Work(work::Work),
 }
@@ -108,6 +116,8 @@ async fn obey(command: Command) -> Result<(), Failure> {
         Command::Topics { file, create } => kafka::topics(&file.load()?, create).await,
         Command::Simulate(asked) => simulate::simulate(*asked).await,
         Command::Inspect(inspect) => inspect.obey().await,
+        Command::Process(process) => process.obey().await,
+        Command::Plot(plot) => plot.obey().await,
         Command::Work(work) => work.obey().await,
     }
 }

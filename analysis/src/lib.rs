@@ -17,6 +17,7 @@ pub mod inputs;
 pub mod inspect;
 pub mod pipeline;
 pub mod plot;
+pub mod process;
 mod simd;
 pub mod simulate;
 pub mod source;

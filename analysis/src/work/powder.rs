@@ -259,6 +259,33 @@ pub enum PartError {
     },
 }
 
+/// Of which runs under which trials there are parts below `folder`, in order.
+pub fn runs(folder: &Path) -> Result<Vec<RunInTrial>, PartError> {
+    let below = |folder: &Path| -> Result<Vec<(String, PathBuf)>, PartError> {
+        let failed = |error| PartError::Read(folder.to_owned(), error);
+        let entries =
+            fs::read_dir(folder).map_err(failed)?.collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        let named = entries
+            .into_iter()
+            .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
+        Ok(named.filter(|(_, path)| path.is_dir()).collect())
+    };
+    let mut found = Vec::new();
+    for (experiment, path) in below(folder)? {
+        for (run, path) in below(&path)? {
+            let number = run.strip_prefix('r').and_then(|number| number.parse::<u32>().ok());
+            for (trial, _) in below(&path)? {
+                // A folder of another name is no run's.
+                let trial = trial.strip_prefix("trial-").and_then(|trial| trial.parse::<u32>().ok());
+                let (Some(run), Some(trial)) = (number, trial) else { continue };
+                found.extend(format!("{experiment}/{run}/{trial}").parse::<RunInTrial>());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Adds a run's parts below `folder`; none where nothing was written. Values are those of the trial's unit.
 pub fn read(folder: &Path, of: &RunInTrial) -> Result<Vec<Whole>, PartError> {
     let folder = folder_of(folder, of);

@@ -13,7 +13,7 @@ use lightrail_topics::message::stable_hash;
 use super::powder::Sums;
 use crate::decode::{Decoder, with_message};
 use crate::frame::{Frame, Shot};
-use crate::pipeline::{self, Chain, Powders, Workspace};
+use crate::pipeline::{self, Chain, Powders, Reason, Spot, Workspace};
 
 /// An image with all that its stages need.
 #[derive(Debug)]
@@ -70,6 +70,10 @@ pub struct Worked {
     pub times: StageTimes,
     /// A hash of what was used.
     pub used: Option<Fingerprint>,
+    /// Why it is no hit, for a miss.
+    pub reason: Option<Reason>,
+    /// Its spots: what the next stages take.
+    pub spots: Vec<Spot>,
 }
 
 /// In which stage an image is, seen from outside of its thread.
@@ -140,7 +144,8 @@ impl Stages for Chained {
             ..StageTimes::default()
         };
         let used = job.chain.hash().to_string().parse().ok();
-        Ok(Worked { hit: outcome.hit, numbers: numbers(&outcome, shot), times, used })
+        let (hit, reason, numbers) = (outcome.hit, outcome.reason, numbers(&outcome, shot));
+        Ok(Worked { hit, numbers, times, used, reason, spots: outcome.spots })
     }
 }
 

@@ -1,0 +1,112 @@
+//! The spots of hits as the CXI peak list that Cheetah writes and CrystFEL reads (`--peaks=cxi`): counts in
+//! `/entry_1/result_1/nPeaks`, places and intensities in arrays of as many columns as the richest image has spots.
+//!
+//! Places are indices of the data array as Cheetah and CrystFEL lay it out in one plane ([`slab`]), whole numbers the centres of
+//! pixels, which is what CrystFEL expects of such files (it adds the half pixel itself).
+
+use std::io::{Seek, Write};
+
+use hdf5_writer::{AttributeBuilder, DatasetBuilder, Error, Hdf5Builder, Hdf5Writer, WriteOptions};
+
+use super::table::{Row, unix_seconds};
+use crate::frame::Shape;
+use crate::pipeline::Spot;
+
+/// An array's name, and what of a spot stands in it.
+type Column<'c> = (&'c str, &'c dyn Fn(&Spot) -> f32);
+
+/// Of how many modules a column of the plane consists: the counterpart of [`crate::geometry::Geometry::for_shape`]. The CSPAD's
+/// 32 sections stand as four quadrants of eight side by side (1480 x 1552), all others below each other (Jungfrau 4M: 4096 x
+/// 1024).
+fn blocks_down(shape: Shape) -> usize {
+    if (shape.panels, shape.rows, shape.columns) == (32, 185, 388) { 8 } else { shape.panels.max(1) }
+}
+
+/// The rows and columns of the plane.
+pub fn slab(shape: Shape) -> (usize, usize) {
+    let down = blocks_down(shape);
+    (down * shape.rows, shape.panels.div_ceil(down) * shape.columns)
+}
+
+/// A spot's place in the plane: along its columns (x, fast) and rows (y, slow).
+#[allow(clippy::cast_precision_loss)] // a plane has far fewer than 2^23 columns
+pub fn place(spot: &Spot, shape: Shape) -> [f32; 2] {
+    let (down, panel) = (blocks_down(shape), usize::from(spot.panel));
+    let (left, top) = (panel / down * shape.columns, panel % down * shape.rows);
+    [left as f32 + spot.fast, top as f32 + spot.slow]
+}
+
+/// Writes the hits among rows that all have images of one shape. Without hits the lists are empty, but there.
+pub fn write<W: Write + Seek>(rows: &[&Row], shape: Shape, to: W) -> Result<(), Error> {
+    let most = rows.iter().map(|row| row.spots.len()).max().unwrap_or(0).max(1);
+    let lists = [rows.len() as u64, most as u64];
+    let spots = |of: &dyn Fn(&Spot) -> f32| -> Vec<f32> {
+        let line = |row: &&Row| {
+            let mut line: Vec<f32> = row.spots.iter().map(of).collect();
+            line.resize(most, 0.0);
+            line
+        };
+        rows.iter().flat_map(line).collect()
+    };
+    #[allow(clippy::cast_precision_loss)] // spots have far fewer than 2^23 pixels
+    let columns: [Column<'_>; 8] = [
+        ("peakXPosRaw", &|spot| place(spot, shape)[0]),
+        ("peakYPosRaw", &|spot| place(spot, shape)[1]),
+        ("peakTotalIntensity", &|spot| spot.intensity),
+        ("peakMaximumValue", &|spot| spot.peak),
+        ("peakSNR", &|spot| spot.snr),
+        ("peakNPixels", &|spot| spot.pixels as f32),
+        ("peakBackground", &|spot| spot.background),
+        ("peakResolutionAngstrom", &|spot| spot.resolution),
+    ];
+    let one = [rows.len() as u64];
+    let counts: Vec<i32> =
+        rows.iter().map(|row| i32::try_from(row.spots.len()).unwrap_or(i32::MAX)).collect();
+    let mut file = Hdf5Builder::new()
+        .dataset(DatasetBuilder::typed_data("cxi_version", [1], &[150_i32])?)
+        .dataset(DatasetBuilder::typed_data("entry_1/result_1/nPeaks", one, &counts)?);
+    for (name, of) in columns {
+        file =
+            file.dataset(DatasetBuilder::typed_data(format!("entry_1/result_1/{name}"), lists, &spots(of))?);
+    }
+    let (slow, fast) = slab(shape);
+    let layout = format!(
+        "indices of a plane of {slow} x {fast} pixels (slow x fast), whole numbers are pixel centres"
+    );
+    file = file.group_attribute("entry_1/result_1", AttributeBuilder::fixed_string("layout", layout));
+    // What tells the images apart, and what a geometry file may ask for.
+    let energies: Vec<f64> = rows.iter().map(|row| row.numbers.photon_energy.unwrap_or(f64::NAN)).collect();
+    let seconds = |row: &&Row| unix_seconds(&row.image.event);
+    #[allow(clippy::cast_possible_truncation)] // seconds since 1970 and nanoseconds of one
+    let whole: Vec<i32> = rows.iter().map(|row| seconds(row).map_or(0, |s| s.floor() as i32)).collect();
+    #[allow(clippy::cast_possible_wrap)] // below 10^9
+    let nanoseconds: Vec<i32> = rows.iter().map(|row| nanoseconds(row) as i32).collect();
+    let fiducials: Vec<i32> = rows.iter().map(|row| fiducial(row)).collect();
+    let events: Vec<String> = rows.iter().map(|row| row.image.to_string()).collect();
+    file = file
+        .dataset(DatasetBuilder::typed_data("LCLS/photon_energy_eV", one, &energies)?)
+        .dataset(DatasetBuilder::typed_data("LCLS/machineTime", one, &whole)?)
+        .dataset(DatasetBuilder::typed_data("LCLS/machineTimeNanoSeconds", one, &nanoseconds)?)
+        .dataset(DatasetBuilder::typed_data("LCLS/fiducial", one, &fiducials)?);
+    if !events.is_empty() {
+        file = file.dataset(DatasetBuilder::fixed_string_data("entry_1/result_1/image", one, &events)?);
+    }
+    Hdf5Writer::new(to, WriteOptions::default()).finish(file.into_plan()?)?;
+    Ok(())
+}
+
+fn nanoseconds(row: &Row) -> u32 {
+    match row.image.event {
+        lightrail_topics::EventId::Time { nanoseconds, .. } => nanoseconds.min(999_999_999),
+        lightrail_topics::EventId::Frame { .. } => 0,
+    }
+}
+
+fn fiducial(row: &Row) -> i32 {
+    match row.image.event {
+        lightrail_topics::EventId::Time { fiducial: Some(fiducial), .. } => {
+            i32::try_from(fiducial).unwrap_or(0)
+        }
+        _ => 0,
+    }
+}

@@ -1,0 +1,203 @@
+//! From a run's files to its images, as the index makes them, and what the first bytes tell of the data.
+
+use lightrail_topics::events::Image;
+use lightrail_topics::{FileKind, Lfn, SiteName, TrialNumber};
+
+use super::chosen::Told;
+use super::files::{Files, RunFiles, small_beside};
+use crate::formats::FormatError;
+use crate::formats::cbf::Cbf;
+use crate::formats::h5::H5;
+use crate::formats::xtc2::{Configuration, Datagram, HEADER, Header};
+use crate::geometry::Geometry;
+use crate::index::whole::{self, Whole};
+use crate::index::{Join, Stream};
+use crate::source::{Extent as Bytes, Location, Source, SourceError};
+
+/// Bytes of an index file that are read at once.
+const AT_ONCE: u64 = 32 << 20;
+/// A larger Configure is damaged.
+const MOST_CONFIGURE: u64 = 64 << 20;
+
+/// The images of one run.
+#[derive(Clone, Debug, Default)]
+pub struct RunImages {
+    /// In order of their events.
+    pub images: Vec<Image>,
+    /// What was wrong with the files that name them: images may be missing.
+    pub faults: Vec<String>,
+    /// Where the pixels are, where a file says that apart from its images (HDF5).
+    pub plane: Option<Geometry>,
+}
+
+/// The trial's number and the site's name of work without services.
+fn nobody() -> (TrialNumber, SiteName) {
+    (TrialNumber(0), "LOCAL".parse().expect("letters"))
+}
+
+/// The images of a run's files.
+///
+/// # Errors
+/// A named file that cannot be read at all. Damage within one is a fault of the images.
+pub async fn of_run(
+    files: &Files,
+    run: &RunFiles,
+    detector: &str,
+    source: &Source,
+) -> Result<RunImages, SourceError> {
+    let (trial, site) = nobody();
+    let mut found = RunImages::default();
+    let mut join = Join::new();
+    for lfn in &run.streams {
+        let lfn = match small_beside(lfn) {
+            Some(small) if is_there(files, &small, source).await => small,
+            _ => lfn.clone(),
+        };
+        let Some(mut stream) = Stream::of(&lfn, detector) else {
+            found.faults.push(format!("{}: its name is none of an index or a stream", lfn.file_name()));
+            continue;
+        };
+        read(&mut stream, files, source).await?;
+        join.add(stream);
+    }
+    found.images.extend(join.all().iter().map(|image| image.image(&run.run, trial, &site)));
+    found.faults.extend(join.faults());
+    for lfn in &run.single {
+        let Some(place) = files.location(lfn) else { continue };
+        let joined = if lfn.kind() == FileKind::Hdf5 {
+            match of_hdf5(lfn, &place, detector, source).await? {
+                Ok(Hdf5 { whole, plane }) => {
+                    if !whole.missing.is_empty() {
+                        let missing = whole.missing.len();
+                        found.faults.push(format!("{place}: {missing} images are not (wholly) stored"));
+                    }
+                    found.plane = found.plane.take().or(plane);
+                    whole.images
+                }
+                Err(error) => {
+                    found.faults.push(format!("{place}: {error}"));
+                    continue;
+                }
+            }
+        } else {
+            vec![whole::cbf(lfn, source.size(&place).await?)]
+        };
+        found.images.extend(joined.iter().map(|image| image.image(&run.run, trial, &site)));
+    }
+    Ok(found)
+}
+
+/// What an HDF5 file holds.
+struct Hdf5 {
+    whole: Whole,
+    plane: Option<Geometry>,
+}
+
+async fn of_hdf5(
+    lfn: &Lfn,
+    place: &Location,
+    detector: &str,
+    source: &Source,
+) -> Result<Result<Hdf5, FormatError>, SourceError> {
+    let storage = source.ranged(place).await?;
+    let (lfn, detector) = (lfn.clone(), detector.to_owned());
+    let read = move || {
+        let file = H5::open(storage)?;
+        let whole = whole::hdf5(&lfn, &file, &detector)?;
+        let shape = file.table(&file.detector(&detector)?)?.layout.shape;
+        Ok(Hdf5 { whole, plane: file.plane(shape) })
+    };
+    let read = tokio::task::spawn_blocking(read).await;
+    Ok(read
+        .unwrap_or_else(|panic| Err(FormatError::Unsupported { what: format!("the HDF5 file ({panic})") })))
+}
+
+async fn is_there(files: &Files, lfn: &Lfn, source: &Source) -> bool {
+    match files.location(lfn) {
+        Some(place) => source.size(&place).await.is_ok(),
+        None => false,
+    }
+}
+
+/// Reads a stream to its end.
+async fn read(stream: &mut Stream, files: &Files, source: &Source) -> Result<(), SourceError> {
+    let mut is_first = true;
+    while let Some(want) = stream.wants() {
+        let Some(file) = files.location(&want.lfn) else {
+            stream.end();
+            continue;
+        };
+        let size = match source.size(&file).await {
+            // There is no further chunk. A file that was named must be there.
+            Err(SourceError::Missing { .. }) if !is_first => {
+                stream.end();
+                continue;
+            }
+            size => size?,
+        };
+        is_first = false;
+        let there = size.saturating_sub(want.offset);
+        let length = want.length.unwrap_or(AT_ONCE).min(AT_ONCE).min(there);
+        if length == 0 {
+            stream.end();
+            continue;
+        }
+        let bytes = source.read(&Bytes { file, offset: want.offset, length }).await?;
+        if stream.take(&bytes).is_err() {
+            // It has noted the fault, and wants no more.
+            break;
+        }
+        if stream.wants() == Some(want) {
+            // The rest is a cut datagram.
+            stream.end();
+        }
+    }
+    Ok(())
+}
+
+/// What the first file that says something tells of the data.
+pub async fn told(files: &Files, source: &Source) -> Result<Told, SourceError> {
+    let mut detectors: Vec<(String, String)> = Vec::new();
+    for run in files.runs.iter().take(1) {
+        for lfn in run.streams.iter().filter(|lfn| lfn.file_name().rsplit('.').next() == Some("xtc2")) {
+            let Some(place) = files.location(lfn) else { continue };
+            detectors.extend(configured(&place, source).await?);
+        }
+        if run.single.iter().any(|lfn| lfn.kind() == FileKind::Hdf5) {
+            return Ok(Told::Counts { cutoff: None });
+        }
+        if let Some(place) =
+            run.single.iter().find(|lfn| lfn.kind() == FileKind::Cbf).and_then(|lfn| files.location(lfn))
+        {
+            let length = source.size(&place).await?;
+            let bytes = source.read(&Bytes { file: place, offset: 0, length }).await?;
+            return Ok(match Cbf::read(&bytes).ok().and_then(|cbf| cbf.mini()) {
+                Some(mini) => Told::Counts { cutoff: mini.count_cutoff },
+                None => Told::Corrected,
+            });
+        }
+    }
+    detectors.sort();
+    detectors.dedup();
+    Ok(if detectors.is_empty() { Told::Nothing } else { Told::Detectors(detectors) })
+}
+
+/// The detectors with images that a stream's Configure names; none where it cannot be read, which is told later.
+async fn configured(place: &Location, source: &Source) -> Result<Vec<(String, String)>, SourceError> {
+    let size = source.size(place).await?;
+    let header = HEADER as u64;
+    if size < header {
+        return Ok(Vec::new());
+    }
+    let bytes = source.read(&Bytes { file: place.clone(), offset: 0, length: header }).await?;
+    let Ok(found) = Header::parse(&bytes, 0) else { return Ok(Vec::new()) };
+    let length = found.size as u64;
+    if length > size.min(MOST_CONFIGURE) {
+        return Ok(Vec::new());
+    }
+    let bytes = source.read(&Bytes { file: place.clone(), offset: 0, length }).await?;
+    let configuration = Datagram::parse(&bytes, 0).and_then(|datagram| Configuration::of(&datagram));
+    let Ok(configuration) = configuration else { return Ok(Vec::new()) };
+    let images = configuration.names().filter(|names| names.image_field().is_some());
+    Ok(images.map(|names| (names.detector.clone(), names.kind.clone())).collect())
+}
