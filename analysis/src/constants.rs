@@ -1,7 +1,7 @@
 //! Calibration constants and masks as they lie in files (NumPy `.npy`, psana text, HDF5): which constant a file holds, and
 //! whether it has the data's shape. Takes bytes. Applied by [`crate::detectors`], never here.
 //!
-//! A file of one array (`.npy`, text) says by its name which constant it is: `pedestals`, `gain`, `offset` or `status` stands
+//! A file of one array (`.npy`, text) says by its name which constant it is: one of `pedestal`, `gain`, `offset`, `status` stands
 //! in it, or in its folder as in psana's calibration folders (`pedestals/12-end.data`, `pixel_gain/...`). In an HDF5 file the
 //! datasets' names say it. A mask in HDF5 is a dataset `mask` (or Cheetah's `/data/data`), 0 where a pixel does not count; or
 //! `pixel_mask` (NXmx), or `mask` in a CXI file's entry, 0 where it does.
@@ -26,10 +26,12 @@ pub enum Constant {
     Gains,
     /// Not zero where bad.
     Status,
+    /// What an `ePix10ka`'s pixels were set to, where the data do not say it (LCLS-I).
+    Configuration,
 }
 
 impl Constant {
-    const ALL: [Self; 4] = [Self::Pedestals, Self::Offsets, Self::Gains, Self::Status];
+    const ALL: [Self; 5] = [Self::Pedestals, Self::Offsets, Self::Gains, Self::Status, Self::Configuration];
 
     /// Its word in names, singular so that both are found.
     fn word(self) -> &'static str {
@@ -38,6 +40,7 @@ impl Constant {
             Self::Offsets => "offset",
             Self::Gains => "gain",
             Self::Status => "status",
+            Self::Configuration => "configuration",
         }
     }
 
@@ -56,6 +59,7 @@ impl fmt::Display for Constant {
             Self::Offsets => "offsets",
             Self::Gains => "gains",
             Self::Status => "status",
+            Self::Configuration => "configuration",
         })
     }
 }
@@ -68,8 +72,8 @@ pub enum ConstantsError {
     Format(#[from] FormatError),
     /// Its name does not say which constant it holds.
     #[error(
-        "its name does not say which constant it holds: name it so that one of pedestals, gains, offsets, status \
-         stands in it"
+        "its name does not say which constant it holds: name it so that one of pedestals, gains, offsets, status, \
+         configuration stands in it"
     )]
     Unnamed,
     /// An HDF5 file without any of them.
@@ -144,17 +148,21 @@ fn put(
         found: array.dims.clone(),
         data: shape,
     })?;
-    if constant == Constant::Status {
-        constants.status.get_or_insert_with(|| Modes { shape, modes, values: array.to_bits() });
-        return Ok(());
+    match constant {
+        Constant::Pedestals => keep(&mut constants.pedestals, shape, modes, || array.to_f32()),
+        Constant::Offsets => keep(&mut constants.offsets, shape, modes, || array.to_f32()),
+        Constant::Gains => keep(&mut constants.gains, shape, modes, || array.to_f32()),
+        Constant::Status => keep(&mut constants.status, shape, modes, || array.to_bits()),
+        Constant::Configuration => keep(&mut constants.configuration, shape, modes, || {
+            array.to_bits().into_iter().map(|bits| u8::try_from(bits & 0xff).unwrap_or(0)).collect()
+        }),
     }
-    let place = match constant {
-        Constant::Pedestals => &mut constants.pedestals,
-        Constant::Offsets => &mut constants.offsets,
-        Constant::Gains | Constant::Status => &mut constants.gains,
-    };
-    place.get_or_insert_with(|| Modes { shape, modes, values: array.to_f32() });
     Ok(())
+}
+
+/// Puts values where none are.
+fn keep<T>(place: &mut Option<Modes<T>>, shape: Shape, modes: usize, values: impl FnOnce() -> Vec<T>) {
+    place.get_or_insert_with(|| Modes { shape, modes, values: values() });
 }
 
 /// A mask: one number per pixel, 0 where it does not count (see above for HDF5). Of several modes a pixel must count in all.

@@ -2,6 +2,10 @@
 //! with the parameters into a chain. The only place where a trial's paths are opened.
 
 #[cfg(test)]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+// small numbers
+mod real;
+#[cfg(test)]
 mod tests;
 
 use std::fs::File;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
+use lightrail_analysis::inspect::inspect;
 use lightrail_analysis::source::{Extent, Location, Settings, Source, SourceError};
 use lightrail_compose::{Cluster, ClusterOptions};
 
@@ -74,6 +75,16 @@ async fn files_behind_a_door_keep_the_contract_and_a_dead_door_is_told_from_them
     let path = cluster.write(0, lfn, &content())?;
     let file: Location = cluster.url(lfn).parse().context("its URL")?;
     contract(&file, async |tail: &[u8]| append(&path, tail)).await?;
+
+    // What is in a file is told alike from here and from there, HDF5's scattered structure too.
+    let content_of_h5 = include_bytes!("../src/formats/h5/tests/cxi.h5");
+    let lfn_of_h5 = "/mfx/mfxx00121/hdf5/cxi.h5";
+    let here = Location::local(cluster.write(0, lfn_of_h5, content_of_h5)?);
+    let there: Location = cluster.url(lfn_of_h5).parse().context("its URL")?;
+    let source = Source::new(Settings::default());
+    let told = inspect(&source, &there).await?;
+    assert_eq!(told, inspect(&source, &here).await?);
+    assert_eq!((told.datasets.len(), told.fault), (3, None));
 
     // Both are quick: the limit of one is the answer of the other.
     let source = Source::new(Settings { deadline: Duration::from_secs(3), ..Settings::default() });

@@ -94,8 +94,8 @@ pub struct Calibration {
     /// Per value of the upper two bits which table; all the same where the detector has one gain.
     stage: [usize; 4],
     common_mode: Option<CommonMode>,
-    /// Where a pixel that has not switched is in a gain at which the common mode is seen.
-    speaks: Vec<bool>,
+    /// Bit i: a pixel whose upper two raw bits are i is in a gain at which the common mode is seen.
+    speaks: Vec<u8>,
     min_raw: f32,
     saturation: f32,
 }
@@ -119,15 +119,11 @@ impl Calibration {
         if !tables[stage[0]].iter().any(|entry| entry.scale != 0.0 && !entry.scale.is_nan()) {
             return Err(nothing);
         }
-        let low = |i: usize| match &constants.configuration {
-            Some(configuration) if kind == Kind::Epix10ka => {
-                epix10ka::mode(configuration.of(0)[i], false).is_none_or(|mode| epix10ka::LEVEL[mode] == 2)
-            }
-            _ => false,
-        };
         let speaks = match settings.common_mode {
             0 => Vec::new(),
-            _ => mask.good.iter().enumerate().map(|(i, good)| *good && !low(i)).collect(),
+            _ => {
+                (0..shape.len()).map(|i| if mask.good[i] { speaks(kind, constants, i) } else { 0 }).collect()
+            }
         };
         let saturation = settings.saturation.map_or_else(|| default_saturation(kind), |s| s as f32);
         Ok(Self {
@@ -234,7 +230,7 @@ impl Calibration {
             let first = panel * length;
             for (i, (out, raw)) in out.iter_mut().zip(raw).enumerate() {
                 let entry = self.entry(first + i, *raw);
-                counts[i] = self.speaks[first + i] && (!self.kind.switches() || *raw & 0x4000 == 0);
+                counts[i] = self.speaks[first + i] >> (raw >> 14) & 1 == 1;
                 *out = f32::from(*raw & self.kind.adc_mask()) - entry.offset;
             }
             common_mode.apply(out, &counts, (rows, columns));
@@ -294,6 +290,20 @@ impl Calibration {
             }
         }
         saturated
+    }
+}
+
+/// In which values of the upper two raw bits a pixel shows the common mode: those of its high and medium gains.
+fn speaks(kind: Kind, constants: &Constants, pixel: usize) -> u8 {
+    match (kind, &constants.configuration) {
+        (Kind::Jungfrau, _) => 0b0001,
+        (Kind::Epix10ka, Some(configuration)) => {
+            let of = |switched| epix10ka::mode(configuration.of(0)[pixel], switched);
+            let seen = |mode: Option<usize>| mode.is_some_and(|mode| epix10ka::LEVEL[mode] < 2);
+            // Bit 15 is not the gain's.
+            (u8::from(seen(of(false))) * 0b0101) | (u8::from(seen(of(true))) * 0b1010)
+        }
+        _ => 0b1111,
     }
 }
 

@@ -69,11 +69,6 @@ impl Kind {
         matches!(self, Self::Jungfrau | Self::Epix10ka | Self::Epix100)
     }
 
-    /// Whether bit 14 of a raw pixel says that it switched to a lower gain.
-    pub(super) fn switches(self) -> bool {
-        matches!(self, Self::Jungfrau | Self::Epix10ka)
-    }
-
     /// The bits of a raw u16 that are the ADC.
     pub(super) fn adc_mask(self) -> u16 {
         match self {

@@ -2,9 +2,11 @@
 //! (`analysis/fuzz`): reads all that can be read in them. Fine bytes and bad ones may come; a panic, an allocation larger
 //! than the bytes allow, or no end is a fault.
 
+use super::cbf::{Cbf, MOST_PIXELS};
 use super::xtc2::{self, Configuration, Service, smd::SmdReader};
 use super::{array, h5, npy, xtc};
 use crate::frame::Shot;
+use crate::geometry;
 
 /// As an XTC2 stream.
 pub fn xtc2(bytes: &[u8]) {
@@ -144,4 +146,24 @@ pub fn h5_chunk(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// As a CBF file: pixels, shot, axes.
+pub fn cbf(bytes: &[u8]) {
+    let Ok(cbf) = Cbf::read(bytes) else { return };
+    if let Ok(frame) = cbf.frame() {
+        assert_eq!(frame.pixels.len(), frame.shape.len());
+        assert!(frame.pixels.len() <= MOST_PIXELS, "no more pixels than any detector has");
+    }
+    let _ = (cbf.shot(), geometry::cbf::read(&cbf), cbf.sums_agree());
+}
+
+/// As a geometry file, CrystFEL's and psana's.
+pub fn geometry(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(read) = geometry::crystfel::read(&text) {
+        assert!(read.geometry.panels.len() <= bytes.len(), "no more panels than bytes");
+        let _ = read.geometry.overlap();
+    }
+    let _ = geometry::psana::read(&text);
 }

@@ -60,3 +60,18 @@ fn positions_cover_the_panels_and_nothing_else() {
     assert!((places[3][0] - 1.0001).abs() < 1e-6 && (places[5][1] - 1.0).abs() < 1e-6);
     assert!(places[8..].iter().all(|p| p[0].is_nan()) && places[..8].iter().all(|p| !p[0].is_nan()));
 }
+
+#[test]
+fn damaged_geometry_files_never_do_harm() {
+    let Some(data) = lightrail_compose::require::data("damaged geometry files") else { return };
+    let names = [
+        "cspad-cxiformat.geom",
+        "jungfrau4M.geom",
+        "geometry-def-cspad.data",
+        "geometry-def-jungfrau4M.data",
+    ];
+    for (seed, name) in (0..).zip(names) {
+        let bytes = std::fs::read(data.join("geometry").join(name)).expect("real data");
+        crate::formats::damaged::each(&bytes, seed, 100, crate::formats::fuzz::geometry);
+    }
+}

@@ -252,9 +252,7 @@ fn damaged_copies_of_real_files_are_errors_or_images() {
             if round % 3 == 0 {
                 bytes.truncate(random.usize(..bytes.len()));
             }
-            if let Ok(cbf) = Cbf::read(&bytes) {
-                let _ = (cbf.frame(), cbf.shot(), crate::geometry::cbf::read(&cbf));
-            }
+            crate::formats::fuzz::cbf(&bytes);
         }
     }
 }
