@@ -11,13 +11,17 @@ macro_rules! say {
     }};
 }
 
+mod again;
 mod data;
 mod failure;
+mod index;
 mod inspect;
 mod kafka;
 mod plot;
 mod process;
+mod reroute;
 mod simulate;
+mod trials;
 mod work;
 
 use std::path::PathBuf;
@@ -67,6 +71,17 @@ enum Command {
     /// Pictures for people: an image with its spots, powders, hit rate against time.
     #[command(subcommand)]
     Plot(plot::Plot),
+    /// Trials: sets of analysis parameters.
+    Trials {
+        #[command(subcommand)]
+        command: trials::Trials,
+    },
+    /// Index runs as they become available until SIGTERM: one message per image, exactly once.
+    Index(index::Index),
+    /// Put images of earlier runs again under a new trial, once per image and trial.
+    Reprocess(again::Reprocess),
+    /// Move runs' images that are not worked yet to another site.
+    Reroute(reroute::Asked),
     /// Work images until SIGTERM or SIGUSR1 (finishes what it has begun) or a second SIGTERM (stops at once).
     Work(work::Work),
 }
@@ -118,6 +133,10 @@ async fn obey(command: Command) -> Result<(), Failure> {
         Command::Inspect(inspect) => inspect.obey().await,
         Command::Process(process) => process.obey().await,
         Command::Plot(plot) => plot.obey().await,
+        Command::Trials { command } => command.obey().await,
+        Command::Index(index) => index.obey().await,
+        Command::Reprocess(asked) => asked.obey().await,
+        Command::Reroute(asked) => asked.obey().await,
         Command::Work(work) => work.obey().await,
     }
 }

@@ -116,8 +116,6 @@ pub struct Trials {
 /// The service `index`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
-    /// `group`: the consumer group that shows how far `runs.available` was read.
-    pub group: String,
     /// `batch`: the most images of one transaction.
     pub batch: u32,
     /// `look`: how often growing files are looked at.

@@ -1,7 +1,8 @@
 //! From the small index files of a run to one message per image, exactly once.
 //!
-//! [`Stream`] reads one index file as far as it is there, [`Join`] puts the streams' events together into images and knows
-//! which of them are taken; [`whole`] lists the images of files that hold whole ones. All pure: whoever reads files or speaks with Kafka does it around them.
+//! [`Stream`] reads one index file as far as it is there, [`whole`] lists the images of files that hold whole ones, [`Join`] puts
+//! all together into images and knows which of them are taken, [`Board`] decides what is to be published. All are pure. Around
+//! them [`Publication`] reads files and speaks with Kafka, and [`run`] is the service.
 //!
 //! ```no_run
 //! # fn bytes_of(_: &lightrail_topics::Lfn) -> Vec<u8> { Vec::new() }
@@ -18,11 +19,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod again;
+mod board;
+mod files;
+mod fit;
+mod folder;
+mod follow;
 mod join;
+mod metric;
+mod progress;
+mod publish;
+mod reroute;
+mod service;
 mod stream;
 #[cfg(test)]
 mod tests;
+pub mod trials;
 pub mod whole;
 
+pub use again::{Again, AgainError, again};
+pub use board::{Board, Wanted};
+pub use files::{RunFiles, There};
+pub use fit::Fits;
 pub use join::{Join, Joined, Mismatch};
+pub use progress::{Kept, Progress, Step};
+pub use publish::{Place, Publication, PublishFault, Published, Purpose};
+pub use reroute::{Moved, Reroute, RerouteError, reroute};
+pub use service::{IndexError, place, run};
 pub use stream::{Stream, Want};

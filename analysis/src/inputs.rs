@@ -184,6 +184,12 @@ pub fn compile(
     chain.map_err(|source| InputError::Chain { run, source })
 }
 
+/// What is wrong with the files that a trial names, for whatever runs: those that are not there, or have another checksum.
+pub fn check_files(parameters: &Parameters, base: &Path) -> Vec<InputError> {
+    let all = parameters.constants.iter().chain(&parameters.masks).chain(&parameters.geometry);
+    all.filter_map(|input| read(input, base).err()).collect()
+}
+
 /// A geometry file by its ending, for data of that shape; with the bad regions that it may have.
 fn read_geometry(path: &Path, bytes: &[u8], shape: Shape) -> Result<(Geometry, Option<Mask>), InputError> {
     let wrong = |source| InputError::Geometry { path: path.to_owned(), source };

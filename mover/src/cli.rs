@@ -265,7 +265,7 @@ async fn wish(action: Action, of: Of, priority: Option<i32>) -> Result<(), Failu
 }
 
 async fn wished(action: Action, of: WishKey, wish: Wishing, priority: Option<i32>) -> Result<(), Failure> {
-    let body = WishBody { of, who: remote::who(), why: wish.why, priority };
+    let body = WishBody { of, who: lightrail_service::who(), why: wish.why, priority };
     let answer = Remote::of(&wish.mover)?.wish(action, &body).await?;
     let kept = if answer.published { "" } else { "; kafka does not take it yet, it is kept until it does" };
     say!("{}: taken; it concerns {} known transfers{kept}", body.of, answer.transfers);

@@ -5,3 +5,6 @@
 
 pub mod settings;
 pub mod telemetry;
+mod who;
+
+pub use who::who;

@@ -147,7 +147,6 @@ fn source(section: Section<'_, '_>) -> crate::source::Settings {
 
 fn index(section: Section<'_, '_>) -> Index {
     let index = Index {
-        group: section.or("group", "lightrail-index".to_owned()),
         batch: section.or("batch", 5000),
         look: section.or("look", 200 * MILLI),
         retry: section.or("retry", 10 * SECOND),

@@ -48,14 +48,25 @@ impl Joined {
     }
 }
 
-/// Positions that do not lie in the streams as they are now: which images they stand for is not known from them.
+/// Positions that do not tell which images were published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{lfn} is no longer the file of which {events} events were taken")]
-pub struct Mismatch {
-    /// The index file.
-    pub lfn: Lfn,
-    /// How many events were taken of it.
-    pub events: u64,
+pub enum Mismatch {
+    /// A position does not lie in the streams as they are now.
+    #[error("{lfn} is no longer the file of which {events} events were taken")]
+    File {
+        /// The index file.
+        lfn: Lfn,
+        /// How many events were taken of it.
+        events: u64,
+    },
+    /// Not all before the positions was published, or more than that.
+    #[error("{before} images lie before the positions and {published} were published")]
+    Count {
+        /// How many were published.
+        published: u64,
+        /// How many lie before the positions.
+        before: u64,
+    },
 }
 
 /// The places of a configuration, and their hash.
@@ -166,29 +177,34 @@ impl Join {
             .collect()
     }
 
-    /// Goes on where these positions were written: what lies before them is taken.
+    /// Goes on where these positions were written: what lies before them is taken, if it is as much as was published.
     ///
     /// # Errors
-    /// A position whose file is not here, is shorter, or has other events before it. Nothing is taken then.
-    pub fn resume(&mut self, positions: &[IndexPosition]) -> Result<(), Mismatch> {
-        let mut found = Vec::with_capacity(positions.len());
+    /// A position whose file is not here, is shorter, or has other events before it; another number of images. Nothing is
+    /// taken then.
+    pub fn resume(&mut self, positions: &[IndexPosition], published: u64) -> Result<(), Mismatch> {
+        let (mut found, mut done) = (Vec::with_capacity(positions.len()), HashSet::new());
         for position in positions {
-            let mismatch = || Mismatch { lfn: position.lfn.clone(), events: position.events };
-            let at =
-                self.streams.iter().position(|stream| *stream.lfn() == position.lfn).ok_or_else(mismatch)?;
-            let (stream, events) =
-                (&self.streams[at], usize::try_from(position.events).map_err(|_| mismatch())?);
+            let mismatch = || Mismatch::File { lfn: position.lfn.clone(), events: position.events };
+            let at = self.streams.iter().position(|stream| *stream.lfn() == position.lfn);
+            let (at, events) = (at.ok_or_else(mismatch)?, usize::try_from(position.events));
+            let (stream, events) = (&self.streams[at], events.map_err(|_| mismatch())?);
             if stream.found.events.len() < events || stream.digest(events) != position.digest {
                 return Err(mismatch());
             }
+            let of_detector = |event: &&Event| event.role == Role::Detector;
+            let ids = stream.found.events[..events].iter().filter(of_detector);
+            done.extend(ids.map(|event| event.id.clone()));
             found.push((at, events));
         }
+        let before = done.len() as u64;
+        if before != published {
+            return Err(Mismatch::Count { published, before });
+        }
         for (at, events) in found {
-            let of_detector = |event: &&Event| event.role == Role::Detector;
-            let ids = self.streams[at].found.events[..events].iter().filter(of_detector);
-            self.done.extend(ids.map(|event| event.id.clone()));
             self.taken[at] = self.taken[at].max(events);
         }
+        self.done.extend(done);
         Ok(())
     }
 
@@ -203,8 +219,8 @@ impl Join {
         self.next(usize::MAX, |_| true)
     }
 
-    /// The next images, at most so many: those whose streams have all passed them, and whose files are all there.
-    pub fn next(&mut self, at_most: usize, is_there: impl Fn(&Lfn) -> bool) -> Vec<Joined> {
+    /// The next images, at most so many: those whose streams have all passed them, and whose pieces are all there.
+    pub fn next(&mut self, at_most: usize, is_there: impl Fn(&Joined) -> bool) -> Vec<Joined> {
         let mut images = Vec::new();
         let mut held: BTreeSet<usize> = BTreeSet::new();
         self.pass();
@@ -217,7 +233,7 @@ impl Join {
             }
             if self.is_image((at, self.taken[at])) && !self.done.contains(&id) {
                 let joined = if self.is_whole(&id) { self.joined(&id) } else { None };
-                let Some(joined) = joined.filter(|joined| joined.files().all(&is_there)) else {
+                let Some(joined) = joined.filter(&is_there) else {
                     // Nothing behind it in this stream is taken before it.
                     held.insert(at);
                     continue;

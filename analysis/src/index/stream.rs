@@ -4,12 +4,14 @@
 mod lcls1;
 mod lcls2;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use lightrail_topics::events::{ConfigurePlace, Extent, IndexPosition, ShotData};
 use lightrail_topics::{EventId, FileKind, Fingerprint, Generation, Lfn};
 use sha2::{Digest as _, Sha256};
 
+use super::Joined;
 use crate::formats::FormatError;
 
 /// What a stream gives to an image.
@@ -69,6 +71,21 @@ pub(super) struct Found {
     pub(super) role: Role,
     /// The newest event, whether or not it gives something.
     pub(super) passed: Option<EventId>,
+    /// The detectors of which it has images, where its configuration tells.
+    pub(super) detectors: BTreeSet<String>,
+}
+
+impl Found {
+    fn of(detector: &str) -> Self {
+        Self {
+            detector: detector.to_owned(),
+            events: Vec::new(),
+            configured: Vec::new(),
+            role: Role::Nothing,
+            passed: None,
+            detectors: BTreeSet::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -77,6 +94,8 @@ enum Reader {
     Lcls2Big(lcls2::Big),
     Lcls1Small(lcls1::Small),
     Lcls1Index(lcls1::Idx),
+    /// So many whole images, read elsewhere.
+    Whole(u64),
 }
 
 /// One stream of a run.
@@ -102,10 +121,33 @@ impl Stream {
             (FileKind::Idx, _) => Reader::Lcls1Index(lcls1::Idx::of(&lfn)?),
             _ => return None,
         };
-        let detector = detector.to_owned();
-        let found =
-            Found { detector, events: Vec::new(), configured: Vec::new(), role: Role::Nothing, passed: None };
+        let found = Found::of(detector);
         Some(Self { lfn, generation: None, reader, found, closed: false, faults: Vec::new() })
+    }
+
+    /// Whole images as a stream under a file's name, all read already; of bytes in it the number of images is meant. All have
+    /// the configuration of the first.
+    pub fn of_whole(lfn: &Lfn, images: Vec<Joined>) -> Self {
+        let reader = Reader::Whole(images.len() as u64);
+        let mut found = Found { role: Role::Detector, ..Found::of("") };
+        if let Some(first) = images.first() {
+            let configured =
+                |place: &ConfigurePlace| Configured { from: first.event.clone(), place: place.clone() };
+            found.configured = first.configure.iter().map(configured).collect();
+        }
+        for (until, image) in (1..).zip(images) {
+            let Joined { event: id, extents, shot, .. } = image;
+            let (epoch, role) = (found.configured.len(), Role::Detector);
+            found.events.push(Event { id, extents, epoch, role, shot, until });
+        }
+        Self { lfn: lfn.clone(), generation: None, reader, found, closed: true, faults: Vec::new() }
+    }
+
+    /// The same with something that was wrong with its file.
+    #[must_use]
+    pub fn with_fault(mut self, what: impl std::fmt::Display) -> Self {
+        self.faults.push(format!("{}: {what}", self.lfn));
+        self
     }
 
     /// The same as of this registration of its file.
@@ -130,6 +172,7 @@ impl Stream {
             Reader::Lcls2Big(big) => Some(big.wants()),
             Reader::Lcls1Small(small) => Some(small.wants()),
             Reader::Lcls1Index(index) => index.wants(),
+            Reader::Whole(_) => None,
         }
     }
 
@@ -143,6 +186,7 @@ impl Stream {
             Reader::Lcls2Big(big) => big.take(bytes, &mut self.found),
             Reader::Lcls1Small(small) => small.take(bytes, &mut self.found),
             Reader::Lcls1Index(index) => index.take(bytes, &mut self.found),
+            Reader::Whole(_) => Ok(()),
         };
         if let Err(error) = &taken {
             self.faults.push(format!("{}: {error}", self.lfn));
@@ -173,6 +217,7 @@ impl Stream {
                 Reader::Lcls2Big(big) => big.rest(),
                 Reader::Lcls1Small(small) => small.rest(),
                 Reader::Lcls1Index(index) => index.rest(),
+                Reader::Whole(_) => None,
             };
             self.faults.extend(rest.map(|what| format!("{}: {what}", self.lfn)));
         }
@@ -193,6 +238,21 @@ impl Stream {
         if self.found.role == Role::Detector { self.found.events.len() } else { 0 }
     }
 
+    /// The detectors of which it has images, where its configuration tells.
+    pub fn detectors(&self) -> impl Iterator<Item = &str> {
+        self.found.detectors.iter().map(String::as_str)
+    }
+
+    /// As which registration of its file it is read.
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
+    }
+
+    /// The big file beside an index file, from which the stream can be read where that one is damaged: LCLS-II only.
+    pub fn big_file(&self) -> Option<Lfn> {
+        big_beside(&self.lfn, ".smd.xtc2", ".xtc2")
+    }
+
     /// Where all bytes are taken.
     fn position(&self) -> u64 {
         match &self.reader {
@@ -200,6 +260,7 @@ impl Stream {
             Reader::Lcls2Big(big) => big.position(),
             Reader::Lcls1Small(small) => small.position(),
             Reader::Lcls1Index(index) => index.position(),
+            Reader::Whole(count) => *count,
         }
     }
 

@@ -187,7 +187,7 @@ fn whatever_the_batches_and_the_pieces_each_image_comes_once() {
                 }
                 join.add(stream);
             }
-            join.resume(&positions).unwrap();
+            join.resume(&positions, found.len() as u64).unwrap();
             loop {
                 let next = join.next(batch, |_| true);
                 if next.is_empty() {
@@ -210,7 +210,7 @@ fn whatever_the_batches_and_the_pieces_each_image_comes_once() {
 fn an_image_waits_for_its_files_and_those_of_the_first_chunk_do_not_wait_for_the_second() {
     let Some(files) = real("waiting for files", "chunking") else { return };
     let mut join = join(&[S0], "xppcspad", &files);
-    let is_there = |lfn: &Lfn| lfn.chunk() == Some(0);
+    let is_there = |joined: &Joined| joined.files().all(|lfn| lfn.chunk() == Some(0));
     assert_eq!(join.next(100, is_there).len(), 10);
     assert_eq!(join.next(100, is_there).len(), 0);
     assert!(!join.is_done());
@@ -227,14 +227,15 @@ fn other_files_under_the_same_names_are_told_from_grown_ones() {
     first.next(9, |_| true);
     let positions = first.positions();
     let mut grown = join(&[S0, S1, S2], "hsd", &files);
-    grown.resume(&positions).unwrap();
+    assert!(matches!(grown.resume(&positions, 8), Err(Mismatch::Count { published: 8, before: 9 })));
+    grown.resume(&positions, 9).unwrap();
     assert_eq!(grown.all().len(), 8);
     // Another file by that name: without its third event.
     let mut others = files.clone();
     let file = others.get_mut(&lfn(S0)).unwrap();
     file.drain(6084..6160);
     let mut other = join(&[S0, S1, S2], "hsd", &others);
-    let mismatch = other.resume(&positions).unwrap_err();
+    let mismatch = other.resume(&positions, 9).unwrap_err();
     assert_eq!(
         mismatch.to_string(),
         format!("{} is no longer the file of which 9 events were taken", lfn(S0))
@@ -244,8 +245,8 @@ fn other_files_under_the_same_names_are_told_from_grown_ones() {
         join(&[S0, S1, S2], "hsd", &files).next(9, |_| true).into_iter().map(|j| j.event).collect();
     other.skip(published);
     assert_eq!(other.all().len(), 8);
-    let gone = join(&[S1], "hsd", &files).resume(&positions).unwrap_err();
-    assert_eq!(gone.lfn, lfn(S0));
+    let gone = join(&[S1], "hsd", &files).resume(&positions, 9).unwrap_err();
+    assert_eq!(gone, Mismatch::File { lfn: lfn(S0), events: 9 });
 }
 
 /// A run of two streams of a Jungfrau, the second with the beam's data in a third; written event by event.
@@ -326,7 +327,7 @@ fn events_out_of_order_missing_and_twice_lose_nothing() {
         let mut positions = Vec::new();
         loop {
             let mut join = join(&[S0, S1, S2], "jungfrau", &files);
-            join.resume(&positions).unwrap();
+            join.resume(&positions, found.len() as u64).unwrap();
             let next = join.next(batch, |_| true);
             check(&next, "jungfrau", &files);
             positions = join.positions();

@@ -17,6 +17,19 @@ pub enum Range {
     Text,
 }
 
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(low, high) => write!(f, "{low} to {high}"),
+            Self::Whole(low, high) => write!(f, "whole, {low} to {high}"),
+            Self::Numbers(low, high) => write!(f, "[{low} to {high}, ...]"),
+            Self::Flag => f.write_str("true or false"),
+            Self::Word(words) => f.write_str(&words.join(" | ")),
+            Self::Text => f.write_str("text"),
+        }
+    }
+}
+
 /// One key of a trial.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {

@@ -85,10 +85,12 @@ pub(crate) fn run(
             image.extents.push(Extent { lfn: lfn.clone(), offset, length, kind: ExtentKind::Dgram });
             image.configure.push(configure.clone());
         }
-        let (big, _) = writer.finish()?;
+        let (big, small) = writer.finish()?;
         let path = folder.join(lfn.as_str().trim_start_matches('/'));
-        fs::create_dir_all(path.parent().context("a file lies in a folder")?)?;
+        let beside = path.parent().context("a file lies in a folder")?.join("smalldata");
+        fs::create_dir_all(&beside)?;
         fs::write(path, big)?;
+        fs::write(beside.join(lfn.file_name().replace(".xtc2", ".smd.xtc2")), small)?;
     }
     for image in &mut published {
         image.names_epoch = u32::try_from(stable_hash(format!("{:?}", image.configure).as_bytes()) >> 32)?;

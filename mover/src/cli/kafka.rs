@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use lightrail_service::who;
 use lightrail_topics::events::Route;
 use lightrail_topics::kafka::{Acks, Admin, Connection, KafkaError, PlainProducer};
 use lightrail_topics::topic::{Topic, Topics};
 use lightrail_topics::{Millis, SiteName, message};
 
 use super::failure::Failure;
-use super::remote::who;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, RouteLine};
 

@@ -155,10 +155,3 @@ fn address(config: &Config) -> String {
     }
     format!("http://{listen}")
 }
-
-/// Who asks: the user, and the host.
-pub(super) fn who() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    let user = user.unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
-    format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
-}

@@ -63,8 +63,8 @@ enum Command {
 struct Batch {
     messages: Vec<Message>,
     positions: Option<(Vec<Position>, GroupMetadata)>,
-    /// Partitions by hand, one per message, where it is not the key that decides.
-    partitions: Option<Vec<i32>>,
+    /// Partitions by hand, one per message; where there is none the key decides.
+    partitions: Option<Vec<Option<i32>>>,
 }
 
 /// The handle of a publisher. Dropping it ends the producer's thread after the batch under way.
@@ -109,6 +109,18 @@ impl Publisher {
     pub async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Placed>, PublishError> {
         let (reply, answer) = oneshot::channel();
         let batch = Batch { messages, positions: None, partitions: None };
+        self.ask(Command::Publish { batch, reply }, answer).await
+    }
+
+    /// The same with the partitions told by hand, one per message: for work that is to be spread evenly.
+    pub async fn publish_to(
+        &self,
+        messages: Vec<(Message, Option<i32>)>,
+        positions: Option<(Vec<Position>, GroupMetadata)>,
+    ) -> Result<Vec<Placed>, PublishError> {
+        let (reply, answer) = oneshot::channel();
+        let (messages, partitions) = messages.into_iter().unzip();
+        let batch = Batch { messages, positions, partitions: Some(partitions) };
         self.ask(Command::Publish { batch, reply }, answer).await
     }
 

@@ -57,6 +57,8 @@ impl Found {
         }
         self.configured.push(Configured { from: id(timestamp), place });
         self.role = role(configuration, &self.detector);
+        let images = configuration.names().filter(|names| names.image_field().is_some());
+        self.detectors.extend(images.map(|names| names.detector.clone()));
     }
 }
 

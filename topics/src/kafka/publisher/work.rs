@@ -165,7 +165,7 @@ impl Work {
             .iter()
             .map(|(channel, partition)| message::settled(channel, *partition, &self.transactional_id, at))
             .collect();
-        let partitions = behind.iter().map(|(_, partition)| *partition).collect();
+        let partitions = behind.iter().map(|(_, partition)| Some(*partition)).collect();
         self.publish(&Batch { messages, positions: None, partitions: Some(partitions) }).map(drop)
     }
 
@@ -241,7 +241,7 @@ impl Work {
             headers = headers.insert(Header { key, value: Some(value.as_bytes()) });
         }
         let mut record = BaseRecord::with_opaque_to(name, Box::new((self.batch, index))).headers(headers);
-        record.partition = batch.partitions.as_ref().map(|partitions| partitions[index]);
+        record.partition = batch.partitions.as_ref().and_then(|partitions| partitions[index]);
         if !message.key.is_empty() {
             record = record.key(message.key.as_str());
         }

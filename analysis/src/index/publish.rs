@@ -1,0 +1,506 @@
+//! Publishes a run's images under a trial for a site: fences whoever did before, reads how far it is, reads the run's index
+//! files, and publishes what is missing, each batch with its progress in one transaction. Decides nothing about when.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lightrail_topics::events::{IndexState, Indexed};
+use lightrail_topics::kafka::{
+    Admin, Connection, KafkaError, PublishError, Publisher, Timeouts, fold_to_end, read_to_end,
+};
+use lightrail_topics::{
+    EventId, FileKind, Generation, ImageInTrial, Lfn, Millis, Record, RunInTrial, SiteName, SiteTopic, Topic,
+    Topics, message,
+};
+
+use super::files::RunFiles;
+use super::fit::{self, Fits, Unfit};
+use super::progress::{Kept, Progress, Step};
+use super::stream::Stream;
+use super::{Join, Joined, whole};
+use crate::config::Site;
+use crate::formats::h5::H5;
+use crate::source::{Extent, Location, Source, SourceError};
+use crate::trial::Parameters;
+
+/// `ce_source` of what index says.
+pub(super) const SOURCE: &str = "lightrail-analysis/index";
+/// The most bytes of an index file that are read at once.
+const PIECE: u64 = 16 << 20;
+
+/// Where and with what a site's images are published.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The broker.
+    pub connection: Connection,
+    /// The topics' names.
+    pub topics: Topics,
+    /// Reads the site's files.
+    pub source: Source,
+    /// The site.
+    pub site: SiteName,
+    /// How its files are read.
+    pub files: Site,
+    /// All sites that may have published something.
+    pub sites: Vec<SiteName>,
+    /// Where relative paths of trials begin.
+    pub base: PathBuf,
+    /// The most images of one transaction.
+    pub batch: usize,
+    /// How long others' open transactions are waited for.
+    pub patience: Duration,
+    /// Trials that are known to fit.
+    pub fits: Fits,
+}
+
+/// Why a run is not published, or not further.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishFault {
+    /// Another process publishes this run under this trial.
+    #[error("another process has taken over the publication of {0}")]
+    Fenced(RunInTrial),
+    /// It was begun for another site and is left to it.
+    #[error("{of} was begun for {site} and is left to it; `reroute` moves it")]
+    Elsewhere {
+        /// What.
+        of: RunInTrial,
+        /// For which.
+        site: SiteName,
+    },
+    /// The trial does not fit the data.
+    #[error("trial {trial} does not fit the data of run {run}: {why}", trial = of.trial, run = of.run)]
+    Refused {
+        /// What.
+        of: RunInTrial,
+        /// What differs.
+        why: String,
+    },
+    /// A file cannot be read.
+    #[error("a file of the run cannot be read")]
+    Source(#[from] SourceError),
+    /// Kafka does not do it.
+    #[error("kafka does not do it")]
+    Kafka(#[from] KafkaError),
+    /// Kafka does not take it.
+    #[error("kafka does not take the images")]
+    Publish(#[source] PublishError),
+    /// An index file was registered again: everything is read anew.
+    #[error("{0} was registered again")]
+    Registered(Lfn),
+}
+
+/// What a publication is for.
+#[derive(Clone, Debug)]
+pub struct Purpose {
+    /// The run under its trial.
+    pub of: RunInTrial,
+    /// What the trial says.
+    pub parameters: Parameters,
+    /// The topic.
+    pub topic: SiteTopic,
+    /// Whether what a correction brings is to be added later.
+    pub live: bool,
+    /// Of the images these only; all where there is none.
+    pub only: Option<HashSet<EventId>>,
+}
+
+/// A publication under way.
+#[derive(Debug)]
+pub struct Publication<'p> {
+    place: &'p Place,
+    purpose: Purpose,
+    publisher: Publisher,
+    progress: Progress,
+    join: Join,
+    partitions: usize,
+    is_resumed: bool,
+    is_checked: bool,
+    /// How long growing files are.
+    sizes: BTreeMap<Lfn, u64>,
+    told: usize,
+    lacking: usize,
+}
+
+/// How far a publication is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Images published by this call.
+    pub new: u64,
+    /// Images published for all sites.
+    pub all: u64,
+    /// Whether the run is closed and all its images are published.
+    pub is_done: bool,
+    /// What was wrong with its index files, since the last call.
+    pub faults: Vec<String>,
+    /// Parts that came after their image.
+    pub late: usize,
+    /// Images that are not published, for the closed run lacks files of theirs.
+    pub lacking: usize,
+}
+
+impl<'p> Publication<'p> {
+    /// Fences, and reads what is published. `kept` is what is known of that; it may be old.
+    pub async fn begin(place: &'p Place, purpose: Purpose, kept: Kept) -> Result<Self, PublishFault> {
+        let of = purpose.of.clone();
+        let id = transactional_id(&place.topics, &of);
+        let publisher = Publisher::start(&place.connection, &place.topics, &id, Timeouts::default())?;
+        publisher.init(place.patience).await.map_err(|error| fenced(&of, error))?;
+        let progress = read_progress(place, &of, kept).await?;
+        if let Some(site) = progress.owner().filter(|owner| **owner != place.site) {
+            return Err(PublishFault::Elsewhere { of, site: site.clone() });
+        }
+        let topic = place.topics.name(purpose.topic.at(&place.site));
+        let partitions = Admin::new(&place.connection, place.patience).partitions(&topic).await?.len();
+        Ok(Self {
+            place,
+            purpose,
+            publisher,
+            progress,
+            join: Join::new(),
+            partitions,
+            is_resumed: false,
+            is_checked: false,
+            sizes: BTreeMap::new(),
+            told: 0,
+            lacking: 0,
+        })
+    }
+
+    /// Reads on and publishes what is complete and there.
+    pub async fn go_on(&mut self, files: &RunFiles) -> Result<Published, PublishFault> {
+        self.read(files).await?;
+        if !self.is_resumed {
+            self.resume().await?;
+            self.is_resumed = true;
+        }
+        let before = self.progress.images();
+        loop {
+            let (sizes, only) = (&self.sizes, &self.purpose.only);
+            let size = |lfn: &Lfn| sizes.get(lfn).copied().unwrap_or(0);
+            let mut images =
+                self.join.next(self.place.batch, |joined| files.is_closed() || files.has(joined, size));
+            let is_last = images.len() < self.place.batch;
+            // What lies in a file that a closed run leaves out comes with the correction that brings it.
+            let before = images.len();
+            images.retain(|joined| files.has(joined, size));
+            self.lacking += before - images.len();
+            if let Some(only) = only {
+                images.retain(|joined| only.contains(&joined.event));
+            }
+            self.check(files, &images).await?;
+            if !images.is_empty() || is_last {
+                self.publish(files, &images).await?;
+            }
+            if is_last {
+                break;
+            }
+        }
+        let faults = self.join.faults();
+        let new_faults = faults.get(self.told..).unwrap_or_default().to_vec();
+        self.told = faults.len();
+        Ok(Published {
+            new: self.progress.images() - before,
+            all: self.progress.images(),
+            is_done: self.is_done(files),
+            faults: new_faults,
+            late: self.join.late(),
+            lacking: self.lacking,
+        })
+    }
+
+    fn is_done(&self, files: &RunFiles) -> bool {
+        files.is_closed() && self.join.is_done()
+    }
+
+    /// Reads all index files as far as they are there.
+    async fn read(&mut self, files: &RunFiles) -> Result<(), PublishFault> {
+        let index: Vec<Lfn> = files.index();
+        for lfn in &index {
+            let generation = files.there.get(lfn).and_then(|file| file.generation);
+            match self.join.streams().iter().find(|stream| stream.lfn() == lfn) {
+                Some(stream) if stream.generation().is_some() && stream.generation() != generation => {
+                    return Err(PublishFault::Registered(lfn.clone()));
+                }
+                Some(_) => {}
+                None => self.add(lfn, generation),
+            }
+        }
+        self.read_whole(files).await?;
+        for at in 0..self.join.streams().len() {
+            self.read_stream(at, files).await?;
+        }
+        // A small file that is damaged says nothing of what lies behind: the big file does.
+        let damaged: Vec<Lfn> = self
+            .join
+            .streams()
+            .iter()
+            .filter(|stream| !stream.faults().is_empty())
+            .filter_map(Stream::big_file)
+            .filter(|big| files.there.contains_key(big))
+            .collect();
+        for big in damaged {
+            if self.has(&big) {
+                continue;
+            }
+            tracing::warn!(file = %big, "its small file is damaged; the big file's headers are read instead");
+            self.add(&big, files.there.get(&big).and_then(|file| file.generation));
+            let at = self.join.streams().iter().position(|stream| *stream.lfn() == big);
+            if let Some(at) = at {
+                self.read_stream(at, files).await?;
+            }
+        }
+        self.join.look();
+        for lfn in &files.growing {
+            let size = self.place.source.size(&growing_location(&self.place.files, lfn)).await;
+            match size {
+                Ok(size) => drop(self.sizes.insert(lfn.clone(), size)),
+                Err(error) if error.concerns_file() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Files that hold whole images; each is read once.
+    async fn read_whole(&mut self, files: &RunFiles) -> Result<(), PublishFault> {
+        let frames: Vec<Joined> = files.frames().map(|(lfn, size)| whole::cbf(lfn, size)).collect();
+        if let Some(lfn) = frames.first().map(|first| first.extents[0].lfn.clone())
+            && !self.has(&lfn)
+        {
+            self.join.add(Stream::of_whole(&lfn, frames));
+        }
+        let hdf5: Vec<Lfn> = files.there.keys().filter(|lfn| lfn.kind() == FileKind::Hdf5).cloned().collect();
+        for lfn in hdf5.into_iter().filter(|lfn| !self.has(lfn)).collect::<Vec<_>>() {
+            let storage = self.place.source.ranged(&self.place.files.location(&lfn)).await?;
+            let (detector, name) = (self.purpose.parameters.detector.name.clone(), lfn.clone());
+            let read = tokio::task::spawn_blocking(move || {
+                H5::open(storage).and_then(|file| whole::hdf5(&name, &file, &detector))
+            });
+            let stream = match read.await {
+                Ok(Ok(whole)) if whole.missing.is_empty() => Stream::of_whole(&lfn, whole.images),
+                Ok(Ok(whole)) => {
+                    let what = format!("{} of its images are not stored", whole.missing.len());
+                    Stream::of_whole(&lfn, whole.images).with_fault(what)
+                }
+                // Such as a file that only points to others.
+                Ok(Err(error)) => Stream::of_whole(&lfn, Vec::new()).with_fault(error),
+                Err(panic) => Stream::of_whole(&lfn, Vec::new()).with_fault(panic),
+            };
+            self.join.add(stream.registered(files.there.get(&lfn).and_then(|file| file.generation)));
+        }
+        Ok(())
+    }
+
+    fn has(&self, lfn: &Lfn) -> bool {
+        self.join.streams().iter().any(|stream| stream.lfn() == lfn)
+    }
+
+    fn add(&mut self, lfn: &Lfn, generation: Option<Generation>) {
+        if let Some(stream) = Stream::of(lfn, &self.purpose.parameters.detector.name) {
+            self.join.add(stream.registered(generation));
+        }
+    }
+
+    async fn read_stream(&mut self, at: usize, files: &RunFiles) -> Result<(), PublishFault> {
+        while let Some(want) = self.join.streams().get(at).and_then(Stream::wants) {
+            let is_whole = files.there.contains_key(&want.lfn) || files.is_closed();
+            let location = if files.growing.contains(&want.lfn) {
+                growing_location(&self.place.files, &want.lfn)
+            } else {
+                self.place.files.location(&want.lfn)
+            };
+            let there = match self.place.source.size(&location).await {
+                Ok(size) => size.saturating_sub(want.offset),
+                // Not begun yet.
+                Err(SourceError::Missing { .. }) if !is_whole => return Ok(()),
+                // A further chunk that the run's manifest leaves out.
+                Err(SourceError::Missing { .. }) if !files.there.contains_key(&want.lfn) => {
+                    if let Some(stream) = self.join.stream_mut(at) {
+                        stream.end();
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let length = want.length.unwrap_or(u64::MAX).min(there).min(PIECE);
+            let bytes = if length == 0 {
+                Vec::new()
+            } else {
+                self.place.source.read(&Extent { file: location, offset: want.offset, length }).await?
+            };
+            let Some(stream) = self.join.stream_mut(at) else { return Ok(()) };
+            if !bytes.is_empty() {
+                // Damage is among the stream's faults; what lies before it is taken.
+                let _ = stream.take(&bytes);
+            }
+            let is_stuck = stream.wants().as_ref() == Some(&want);
+            if is_stuck && is_whole {
+                stream.end();
+            } else if is_stuck {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on where whoever published before has stopped.
+    async fn resume(&mut self) -> Result<(), PublishFault> {
+        let published = self.progress.images();
+        let Err(why) = self.join.resume(self.progress.positions(), published) else { return Ok(()) };
+        tracing::warn!(run = %self.purpose.of, %why, "what is published is not known from positions; the topics are read");
+        let keys = published_keys(self.place, &self.purpose.of).await?;
+        if (keys.len() as u64) < published {
+            tracing::error!(
+                run = %self.purpose.of,
+                found = keys.len(),
+                published,
+                "images that were published are no longer on their topics; they may be published again"
+            );
+        }
+        self.join.skip(keys);
+        Ok(())
+    }
+
+    /// Whether the trial fits the data, by the first image that can be decoded.
+    async fn check(&mut self, files: &RunFiles, images: &[Joined]) -> Result<(), PublishFault> {
+        if self.is_checked {
+            return Ok(());
+        }
+        let parameters = &self.purpose.parameters;
+        let refused = |why| PublishFault::Refused { of: self.purpose.of.clone(), why };
+        if images.is_empty() {
+            return match self.others_than(&parameters.detector.name) {
+                Some(there) if files.is_closed() => Err(refused(format!(
+                    "the data have no images of `{}` (detector.name of the trial); they have {there}",
+                    parameters.detector.name
+                ))),
+                _ => Ok(()),
+            };
+        }
+        match fit::check(self.place, parameters, self.purpose.of.run.run, images).await {
+            Ok(()) => self.is_checked = true,
+            Err(Unfit::Trial(why)) => return Err(refused(why)),
+            Err(Unfit::Source(error)) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// The detectors of which there are images, where all streams are known and none has the one that is wanted.
+    fn others_than(&self, detector: &str) -> Option<String> {
+        let streams = self.join.streams();
+        let there: BTreeSet<&str> = streams.iter().flat_map(Stream::detectors).collect();
+        let is_known = streams.iter().all(|stream| stream.faults().is_empty());
+        (is_known && !there.is_empty() && !there.contains(detector))
+            .then(|| there.into_iter().collect::<Vec<_>>().join(", "))
+    }
+
+    /// One transaction: images, and how far the run is.
+    async fn publish(&mut self, files: &RunFiles, images: &[Joined]) -> Result<(), PublishFault> {
+        let of = &self.purpose.of;
+        let (site, at) = (&self.place.site, now());
+        let is_done = self.is_done(files);
+        // A choice of images is no beginning of any file: what is published is then known by the images' keys.
+        let positions = match &self.purpose.only {
+            Some(_) => self.progress.positions().to_vec(),
+            None => self.join.positions(),
+        };
+        let step = Step {
+            state: if is_done { IndexState::Closed } else { IndexState::Growing },
+            manifest: files.manifest.clone().filter(|_| is_done),
+            positions,
+        };
+        let next = self.progress.next(of, site, self.purpose.live, images.len() as u64, step, at);
+        let is_known = || self.progress.at(site).is_some_and(|before| says_the_same(before, &next));
+        if images.is_empty() && (!is_done || is_known()) {
+            return Ok(());
+        }
+        let count = usize::try_from(self.progress.images()).unwrap_or(0);
+        let mut messages = Vec::with_capacity(images.len() + 1);
+        for (n, joined) in images.iter().enumerate() {
+            let image = joined.image(&of.run, of.trial, site);
+            let partition = i32::try_from((count + n) % self.partitions.max(1)).ok();
+            messages.push((message::image(&image, self.purpose.topic, SOURCE, at), partition));
+        }
+        messages.push((message::indexed(&next, SOURCE, at), None));
+        self.publisher.publish_to(messages, None).await.map_err(|error| fenced(of, error))?;
+        self.progress.take(next);
+        Ok(())
+    }
+}
+
+/// Whether two messages differ in nothing but their number and time.
+fn says_the_same(before: &Indexed, next: &Indexed) -> bool {
+    let alike = Indexed { number: before.number, at: before.at, ..next.clone() };
+    *before == alike
+}
+
+/// Where the DAQ writes a file: its name ends differently until it is done.
+pub(super) fn growing_location(site: &Site, lfn: &Lfn) -> Location {
+    let location = site.location(lfn);
+    location.beside(&format!("{}.inprogress", location.name()))
+}
+
+/// Made from experiment, run and trial, so that whoever publishes a run fences whoever did before, at whatever site.
+pub(super) fn transactional_id(topics: &Topics, of: &RunInTrial) -> String {
+    format!("{}.index.{}.{}.{}", topics.name(Topic::ImagesIndexed), of.run.experiment, of.run.run, of.trial)
+}
+
+pub(super) fn fenced(of: &RunInTrial, error: PublishError) -> PublishFault {
+    match error {
+        PublishError::Fenced(_) => PublishFault::Fenced(of.clone()),
+        error => PublishFault::Publish(error),
+    }
+}
+
+/// How far a run is, read to the present end.
+pub(super) async fn read_progress(
+    place: &Place,
+    of: &RunInTrial,
+    kept: Kept,
+) -> Result<Progress, KafkaError> {
+    Ok(read_kept(&place.connection, &place.topics, kept, place.patience).await?.of(of))
+}
+
+/// What `images.indexed` says, read to its present end from where `kept` has stopped.
+pub(super) async fn read_kept(
+    connection: &Connection,
+    topics: &Topics,
+    mut kept: Kept,
+    limit: Duration,
+) -> Result<Kept, KafkaError> {
+    let name = [topics.name(Topic::ImagesIndexed)];
+    let records = match read_to_end(connection, &name, &kept.next, limit).await {
+        Err(KafkaError::OutOfRange { .. }) => {
+            kept = Kept::default();
+            read_to_end(connection, &name, &kept.next, limit).await?
+        }
+        records => records?,
+    };
+    for record in &records {
+        kept.take(topics, record);
+    }
+    Ok(kept)
+}
+
+/// The images of a run under a trial that are on the image topics of any site.
+async fn published_keys(place: &Place, of: &RunInTrial) -> Result<HashSet<EventId>, KafkaError> {
+    let channels = place.sites.iter().flat_map(|site| SiteTopic::ALL.map(|topic| topic.at(site)));
+    let names: Vec<String> = channels.map(|channel| place.topics.name(channel)).collect();
+    let of = of.clone();
+    let take = move |found: &mut HashSet<EventId>, record: Record| {
+        let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+        let key: Option<ImageInTrial> = key.and_then(|key| key.parse().ok());
+        if let Some(key) = key.filter(|key| key.image.run == of.run && key.trial == of.trial) {
+            found.insert(key.image.event);
+        }
+    };
+    let limit = place.patience.max(Duration::from_secs(600));
+    fold_to_end(&place.connection, &names, &BTreeMap::new(), limit, HashSet::new(), take).await
+}
+
+/// The machine's time.
+pub(super) fn now() -> Millis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,422 @@
+//! The service `index`: follows runs, files and trials, and has each run that is wanted published by a task of its own, until it
+//! is told to stop. One task owns the board; the others are told by channels.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lightrail_service::settings::SecretError;
+use lightrail_topics::kafka::{Admin, KafkaError};
+use lightrail_topics::topic::PrefixError;
+use lightrail_topics::{Experiment, RunInTrial, RunKey, SiteTopic, Topic, Topics, TrialKey};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::board::{Board, Wanted};
+use super::files::RunFiles;
+use super::fit::Fits;
+use super::folder;
+use super::follow::Follower;
+use super::metric;
+use super::publish::{Place, Publication, PublishFault, Purpose};
+use crate::config::Config;
+use crate::http::{self, Readiness};
+use crate::source::Source;
+use crate::trial::Parameters;
+
+/// Runs that are published at once; further ones wait. Those that are being taken do not count.
+const AT_ONCE: usize = 4;
+
+/// Why the service ended other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// Its health cannot be served.
+    #[error(transparent)]
+    Http(#[from] http::ListenError),
+    /// Kafka's settings are wrong.
+    #[error("kafka cannot be used")]
+    Kafka(#[from] KafkaError),
+    /// A secret cannot be read.
+    #[error("a secret cannot be read")]
+    Secret(#[from] SecretError),
+    /// The topics' prefix is no prefix.
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
+}
+
+/// Where and with what a configuration lets images be published.
+pub fn place(config: &Config, client: &str) -> Result<Place, IndexError> {
+    let connection = config.kafka.connection(client)?;
+    connection.check()?;
+    Ok(Place {
+        connection,
+        topics: config.kafka.topics()?,
+        source: Source::new(config.source),
+        site: config.site.clone(),
+        files: config.here().clone(),
+        sites: config.site_names(),
+        base: config.trials.folder.clone(),
+        batch: usize::try_from(config.index.batch).unwrap_or(usize::MAX),
+        patience: config.index.patience,
+        fits: Fits::default(),
+    })
+}
+
+/// Indexes until `stop`.
+pub async fn run(
+    config: Config,
+    listen: Option<SocketAddr>,
+    stop: CancellationToken,
+) -> Result<(), IndexError> {
+    metric::describe();
+    let place = Arc::new(place(&config, &format!("lightrail-index-{}", config.site))?);
+    let (readiness, said) = watch::channel(Readiness::waits("starts"));
+    let serving = match listen {
+        Some(address) => Some(http::serve(address, said).await?),
+        None => None,
+    };
+    let mut service = Service { config, place, readiness, said: BTreeMap::new() };
+    tokio::select! {
+        () = service.live() => {}
+        () = stop.cancelled() => {}
+    }
+    if let Some(serving) = serving {
+        serving.abort();
+    }
+    Ok(())
+}
+
+struct Service {
+    config: Config,
+    place: Arc<Place>,
+    readiness: watch::Sender<Readiness>,
+    /// What was said last of a run, so that it is said once.
+    said: BTreeMap<RunKey, String>,
+}
+
+/// A run that is published.
+struct Task {
+    files: watch::Sender<RunFiles>,
+    begun: Instant,
+    was_open: bool,
+}
+
+type Outcome = (RunInTrial, Result<(), PublishFault>);
+
+impl Service {
+    /// Follows and publishes; what ends it is mended by beginning anew.
+    async fn live(&mut self) {
+        loop {
+            self.topics_are_there().await;
+            let error = match self.follow().await {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+            metrics::gauge!(metric::READY).set(0.0);
+            tracing::warn!(%error, "index begins anew");
+            self.says(Readiness::waits(format!("begins anew: {error}")));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    fn says(&self, readiness: Readiness) {
+        self.readiness.send_if_modified(|said| {
+            let is_new = *said != readiness;
+            *said = readiness;
+            is_new
+        });
+    }
+
+    /// Kafka must be there with our topics; one that keeps its messages too short is said at every start.
+    async fn topics_are_there(&self) {
+        let (partitions, replication) = self.config.kafka.partitions_and_replication();
+        let names = &self.place.topics;
+        let mut specs = names.analysis_specs(&self.place.sites, partitions, replication);
+        specs.extend(self.followed().into_iter().map(|topic| names.spec(topic, partitions, replication)));
+        specs.dedup_by(|a, b| a.name == b.name);
+        let admin = Admin::new(&self.place.connection, Duration::from_secs(10));
+        let mut wait = Duration::from_millis(250);
+        let reports = loop {
+            match admin.describe(&specs).await {
+                Ok(reports) => break reports,
+                Err(error) => {
+                    let hint = match error {
+                        KafkaError::UnknownTopic(_) => {
+                            "; make them with `topics --create` of lightrail-analysis and lightrail-mover"
+                        }
+                        _ => "",
+                    };
+                    tracing::warn!(%error, "waits for kafka and its topics{hint}");
+                    self.says(Readiness::waits(format!("waits for kafka and its topics: {error}{hint}")));
+                }
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(5));
+        };
+        let mut short = 0_u32;
+        for report in &reports {
+            for difference in report.differences.iter().filter(|difference| difference.loses_messages) {
+                tracing::error!(topic = report.name, %difference, "topic loses messages too early");
+                short += 1;
+            }
+        }
+        metrics::gauge!(metric::SHORT_RETENTION).set(f64::from(short));
+    }
+
+    /// What is followed beside the analysis' own topics.
+    fn followed(&self) -> Vec<Topic> {
+        let mut followed = vec![Topic::RunsAvailable];
+        if self.streams() {
+            followed.push(Topic::FilesAvailable);
+        }
+        followed
+    }
+
+    fn streams(&self) -> bool {
+        let rules = &self.config.experiments;
+        rules.default.streaming || rules.named.values().any(|rules| rules.streaming)
+    }
+
+    /// The experiments whose growing files are followed here.
+    fn grown_here(&self) -> Vec<Experiment> {
+        if !self.place.files.growing {
+            return Vec::new();
+        }
+        let rules = &self.config.experiments.named;
+        let ours = rules.iter().filter(|(_, rules)| rules.streaming && rules.site == self.place.site);
+        ours.map(|(experiment, _)| experiment.clone()).collect()
+    }
+
+    async fn follow(&mut self) -> Result<std::convert::Infallible, KafkaError> {
+        let mut board = Board::new(self.place.site.clone(), self.config.experiments.clone());
+        let topics: Topics = self.place.topics.clone();
+        let (connection, patience) = (self.place.connection.clone(), self.place.patience);
+        let mut follower =
+            Follower::begin(&connection, &topics, self.streams(), &mut board, patience).await?;
+        metrics::gauge!(metric::READY).set(1.0);
+        tracing::info!(site = %self.place.site, "index follows runs and trials");
+        let mut tasks: BTreeMap<RunInTrial, Task> = BTreeMap::new();
+        let mut running: JoinSet<Outcome> = JoinSet::new();
+        let mut later: BTreeMap<RunKey, Instant> = BTreeMap::new();
+        let mut waiting: BTreeSet<RunKey> = BTreeSet::new();
+        let mut look = tokio::time::interval(self.config.index.look);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            for run in board.take_changed() {
+                waiting.insert(run);
+            }
+            self.begin(&board, &mut waiting, &mut later, &mut tasks, &mut running);
+            tokio::select! {
+                taken = follower.next(&topics, &mut board) => taken?,
+                Some(ended) = running.join_next(), if !running.is_empty() => match ended {
+                    Ok((of, outcome)) => {
+                        let task = tasks.remove(&of);
+                        self.ended(&of, task, outcome, &mut later);
+                        board.touch(&of.run);
+                    }
+                    // Its run is begun again with everything else.
+                    Err(panic) => return Err(KafkaError::Fatal(format!("a publication failed: {panic}"))),
+                },
+                _ = look.tick() => self.look(&mut board, &tasks).await,
+            }
+        }
+    }
+
+    /// Begins what is wanted and may be begun.
+    fn begin(
+        &mut self,
+        board: &Board,
+        waiting: &mut BTreeSet<RunKey>,
+        later: &mut BTreeMap<RunKey, Instant>,
+        tasks: &mut BTreeMap<RunInTrial, Task>,
+        running: &mut JoinSet<Outcome>,
+    ) {
+        let now = Instant::now();
+        let mut keep = BTreeSet::new();
+        for run in std::mem::take(waiting) {
+            let Some(files) = board.files(&run) else { continue };
+            for task in tasks.iter_mut().filter(|(of, _)| of.run == run).map(|(_, task)| task) {
+                task.files.send_if_modified(|told| {
+                    let is_new = told != files;
+                    told.clone_from(files);
+                    is_new
+                });
+            }
+            if later.get(&run).is_some_and(|at| *at > now) {
+                keep.insert(run);
+                continue;
+            }
+            let wanted = board.wanted(&run);
+            if wanted.is_empty() {
+                self.said.remove(&run);
+            }
+            for wanted in wanted {
+                match wanted {
+                    Wanted::Waits(why) => self.say(&run, why),
+                    Wanted::Elsewhere(trial, site) => {
+                        self.say(&run, format!("begun for {site} under trial {trial}, and left to it"));
+                    }
+                    Wanted::Publish(trial) => {
+                        let of = RunInTrial { run: run.clone(), trial };
+                        if tasks.contains_key(&of) {
+                            continue;
+                        }
+                        let busy = tasks.values().filter(|task| !task.was_open).count();
+                        if files.is_closed() && busy >= AT_ONCE {
+                            keep.insert(run.clone());
+                            continue;
+                        }
+                        let key = TrialKey { experiment: run.experiment.clone(), trial };
+                        let Some(trial) = board.trial(&key) else {
+                            self.say(&run, format!("trial {key} is not on topic trials"));
+                            continue;
+                        };
+                        let parameters = serde_json::Value::Object(trial.parameters.clone());
+                        let parameters = match Parameters::from_json(&parameters) {
+                            Ok(parameters) => parameters,
+                            Err(error) => {
+                                self.say(&run, format!("trial {key}: {error}"));
+                                continue;
+                            }
+                        };
+                        let topic = SiteTopic::ImagesLive;
+                        let purpose = Purpose { of: of.clone(), parameters, topic, live: true, only: None };
+                        let (files, told) = watch::channel(files.clone());
+                        let was_open = !told.borrow().is_closed();
+                        let (place, kept) = (self.place.clone(), board.kept.clone());
+                        let pause = self.config.index.look;
+                        running.spawn(async move {
+                            let outcome = publish(&place, purpose, kept, told, pause).await;
+                            (of, outcome)
+                        });
+                        tasks.insert(
+                            RunInTrial { run: run.clone(), trial: key.trial },
+                            Task { files, begun: now, was_open },
+                        );
+                    }
+                }
+            }
+        }
+        *waiting = keep;
+        later.retain(|_, at| *at > now);
+        metrics::gauge!(metric::BUSY).set(f64::from(u32::try_from(tasks.len()).unwrap_or(u32::MAX)));
+        metrics::gauge!(metric::WAITING).set(f64::from(u32::try_from(self.said.len()).unwrap_or(u32::MAX)));
+        let notes = self.said.iter().map(|(run, why)| format!("run {run}: {why}"));
+        let publishing = tasks.keys().map(|of| format!("publishes {of}"));
+        let mut readiness = Readiness::ready("follows runs and trials");
+        readiness.notes.extend(publishing.chain(notes));
+        self.says(readiness);
+    }
+
+    fn say(&mut self, run: &RunKey, why: String) {
+        if self.said.get(run) != Some(&why) {
+            tracing::warn!(%run, why, "run is not indexed");
+            self.said.insert(run.clone(), why);
+        }
+    }
+
+    /// A publication has ended.
+    fn ended(
+        &mut self,
+        of: &RunInTrial,
+        task: Option<Task>,
+        outcome: Result<(), PublishFault>,
+        later: &mut BTreeMap<RunKey, Instant>,
+    ) {
+        let retry = match outcome {
+            Ok(()) => {
+                self.said.remove(&of.run);
+                if let Some(task) = task.filter(|task| !task.was_open) {
+                    metrics::histogram!(metric::RUN_SECONDS).record(task.begun.elapsed().as_secs_f64());
+                }
+                return;
+            }
+            // What it says is on its way to us.
+            Err(PublishFault::Elsewhere { .. } | PublishFault::Registered(_)) => Duration::from_millis(200),
+            Err(PublishFault::Fenced(of)) => {
+                tracing::warn!(run = %of, "another process publishes this run");
+                self.config.index.retry
+            }
+            Err(PublishFault::Refused { why, .. }) => {
+                self.say(&of.run, format!("trial {} does not fit its data: {why}", of.trial));
+                self.config.index.retry
+            }
+            Err(error) => {
+                self.say(&of.run, line(&error));
+                self.config.index.retry
+            }
+        };
+        later.insert(of.run.clone(), Instant::now() + retry);
+    }
+
+    /// Looks at the folders into which the DAQ writes.
+    async fn look(&mut self, board: &mut Board, tasks: &BTreeMap<RunInTrial, Task>) {
+        let crate::config::Place::Folder(root) = &self.place.files.place else { return };
+        let followed: BTreeSet<RunKey> = tasks.keys().map(|of| of.run.clone()).collect();
+        for experiment in self.grown_here() {
+            let (root, followed) = (root.clone(), followed.clone());
+            let of = experiment.clone();
+            let looked = tokio::task::spawn_blocking(move || folder::look(&root, &of, &followed)).await;
+            match looked {
+                Ok(Ok(runs)) => runs.into_iter().for_each(|(run, files)| board.folder(&run, files)),
+                Ok(Err(error)) => tracing::warn!(%experiment, %error, "its folder cannot be looked at"),
+                Err(panic) => tracing::warn!(%experiment, %panic, "its folder cannot be looked at"),
+            }
+        }
+    }
+}
+
+/// Publishes a run until all of it is published; one that grows is looked at again after `pause`, and at each news of its files.
+async fn publish(
+    place: &Place,
+    purpose: Purpose,
+    kept: super::Kept,
+    mut files: watch::Receiver<RunFiles>,
+    pause: Duration,
+) -> Result<(), PublishFault> {
+    let begun = Instant::now();
+    let of = purpose.of.clone();
+    let lane = if purpose.topic == SiteTopic::ImagesLive { "live" } else { "reprocess" };
+    let mut publication = Publication::begin(place, purpose, kept).await?;
+    let (mut new, mut late) = (0, 0);
+    loop {
+        let present = files.borrow_and_update().clone();
+        let published = publication.go_on(&present).await?;
+        new += published.new;
+        metrics::counter!(metric::IMAGES, "lane" => lane).increment(published.new);
+        metrics::counter!(metric::FAULTS).increment(published.faults.len() as u64);
+        metrics::counter!(metric::LATE).increment((published.late - late) as u64);
+        late = published.late;
+        for fault in published.faults {
+            tracing::warn!(run = %of, fault, "an index file is not whole");
+        }
+        if published.is_done && published.lacking > 0 {
+            let images = published.lacking;
+            tracing::warn!(run = %of, images, "images wait for files that the run leaves out");
+        }
+        if published.is_done {
+            let seconds = begun.elapsed().as_secs_f64();
+            tracing::info!(run = %of, images = published.all, new, seconds, "run is indexed");
+            return Ok(());
+        }
+        let news = files.changed();
+        let growing = !present.growing.is_empty();
+        tokio::select! {
+            told = news => if told.is_err() { return Ok(()) },
+            () = tokio::time::sleep(pause), if growing => {}
+        }
+    }
+}
+
+/// An error and its causes in one line.
+fn line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
