@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "constants that parse")]
 
 mod bad_input;
+mod desk;
+mod index;
 mod leaving;
 mod play;
 mod poison;

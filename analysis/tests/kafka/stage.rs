@@ -206,7 +206,7 @@ impl Stage {
         self.started(start)
     }
 
-    fn started(&mut self, start: Start) -> anyhow::Result<Arc<Proc>> {
+    pub(crate) fn started(&mut self, start: Start) -> anyhow::Result<Arc<Proc>> {
         let worker = Arc::new(Proc::start(start.env("RUST_LOG", "info"))?);
         self.workers.push(worker.clone());
         Ok(worker)
