@@ -1,6 +1,7 @@
 //! Measures Lightrail against its peers: each figure is a ratio of medians from interleaved runs on the same servers with
 //! the same settings. Decides nothing about passing: a bar that does not hold is printed as that.
 
+mod analysis;
 mod journal;
 mod mover;
 mod report;
@@ -20,6 +21,8 @@ struct Cli {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scenario {
+    /// The analysis against psana's peakfinder8, DIALS and the truth.
+    Analysis,
     /// The mover against xrdcp.
     Mover,
     /// The journal against bare sled.
@@ -29,14 +32,19 @@ enum Scenario {
 #[tokio::main(flavor = "multi_thread")]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    let all = [Scenario::Journal, Scenario::Mover];
+    let all = [Scenario::Journal, Scenario::Analysis, Scenario::Mover];
     let chosen = if cli.scenarios.is_empty() { all.to_vec() } else { cli.scenarios };
     for scenario in chosen {
+        let mut settings = String::new();
         let (name, rows) = match scenario {
+            Scenario::Analysis => {
+                settings = analysis::settings();
+                ("analysis", analysis::measure(cli.quick)?)
+            }
             Scenario::Mover => ("mover", mover::measure(cli.quick).await?),
             Scenario::Journal => ("journal", journal::measure(cli.quick)?),
         };
-        report::write(name, &rows)?;
+        report::write(name, &settings, &rows)?;
     }
     xrootd::shutdown();
     Ok(())

@@ -69,6 +69,20 @@ impl Row {
         }
     }
 
+    /// A figure that is judged by itself, or by something other than its ratio to a peer's.
+    pub(crate) fn judged(
+        name: impl Into<String>,
+        unit: &'static str,
+        ours: f64,
+        peer: Option<f64>,
+        bar: f64,
+        holds: bool,
+        runs: usize,
+    ) -> Self {
+        let (name, bar, holds) = (name.into(), Some(bar), Some(holds));
+        Self { name, unit, ours, peer, ratio: None, bar, holds, runs, spread: None }
+    }
+
     /// A figure by itself.
     pub(crate) fn alone(name: impl Into<String>, unit: &'static str, ours: &[f64]) -> Self {
         Self {
@@ -106,8 +120,8 @@ pub(crate) fn tell(rows: Vec<Row>) -> Vec<Row> {
     rows
 }
 
-/// Prints the rows and writes them below `target/bench`.
-pub(crate) fn write(scenario: &str, rows: &[Row]) -> anyhow::Result<()> {
+/// Prints the rows and the settings that they were measured with, and writes them below `target/bench`.
+pub(crate) fn write(scenario: &str, settings: &str, rows: &[Row]) -> anyhow::Result<()> {
     let heads = ["figure", "unit", "ours", "peer", "ours/peer", "spread", "bar", "holds", "runs"];
     let mut table = Table::new();
     table.load_preset(comfy_table::presets::UTF8_FULL_CONDENSED).set_header(heads);
@@ -119,6 +133,10 @@ pub(crate) fn write(scenario: &str, rows: &[Row]) -> anyhow::Result<()> {
         table.add_row(cells);
     }
     println!("{scenario}\n{table}");
+    if !settings.is_empty() {
+        println!("{settings}");
+        let _ = write!(markdown, "\n{settings}\n");
+    }
     let folder = Path::new("target/bench");
     std::fs::create_dir_all(folder).context("target/bench cannot be made")?;
     std::fs::write(folder.join(format!("{scenario}.md")), markdown).context("the table cannot be written")?;
