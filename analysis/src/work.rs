@@ -7,7 +7,6 @@ pub mod decide;
 mod door;
 mod held;
 pub mod identity;
-mod lag;
 pub mod line;
 mod metric;
 pub mod note;

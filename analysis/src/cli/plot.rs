@@ -223,7 +223,7 @@ impl OfImage {
         })?;
         let job = Job { image: std::sync::Arc::new(image.clone()), extents, decoder, chain };
         let mut workspace = Workspace::default();
-        let worked = working.stages.work(&job, &mut workspace, &Progress::default()).map_err(bad)?;
+        let worked = working.stages.work_one(&job, &mut workspace, &Progress::default()).map_err(bad)?;
         let (frame, _) = job
             .decoder
             .decode(&image.image.event, &job.pieces())

@@ -300,7 +300,7 @@ async fn on_a_core(
             let mut free = workspaces.lock().unwrap_or_else(PoisonError::into_inner);
             free.pop().unwrap_or_default()
         };
-        let worked = stages.work(&job, &mut workspace, &told);
+        let worked = stages.work_one(&job, &mut workspace, &told);
         workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
         worked
     });

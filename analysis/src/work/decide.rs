@@ -262,6 +262,11 @@ impl Decider {
         }
     }
 
+    /// From now on so many images may be worked on at the same time; whether that is something new.
+    pub fn set_threads(&mut self, threads: usize) -> bool {
+        std::mem::replace(&mut self.settings.threads, threads.max(1)) != threads.max(1)
+    }
+
     /// Takes an event and says what is to be done, in order.
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();

@@ -1,13 +1,14 @@
 //! An image that a worker holds, from its record to its result, and the result made of it.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lightrail_topics::events::{Image, ImageResult, Numbers, Outcome, Stage, StageTimes};
 use lightrail_topics::{Message, Millis, SiteName, WorkerName, message};
 use tokio::task::AbortHandle;
 
 use super::decide::Lane;
+use super::reading::Ready;
 use super::stages::{Bad, Job, Progress, Worked};
 
 /// An image that is held.
@@ -20,6 +21,8 @@ pub(super) struct Held {
     pub(super) reading: Option<AbortHandle>,
     /// What its stages need, from the end of the reading to their begin.
     pub(super) job: Option<Job>,
+    /// How long they may take.
+    pub(super) limit: Duration,
     /// In which stage it is.
     pub(super) progress: Arc<Progress>,
     times: StageTimes,
@@ -30,7 +33,8 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(lane: Lane, image: Arc<Image>, published: Option<Millis>) -> Self {
         let (progress, times) = (Arc::default(), StageTimes::default());
-        Self { lane, image, published, reading: None, job: None, progress, times, taken: None, read: None }
+        let (reading, job, limit) = (None, None, Duration::ZERO);
+        Self { lane, image, published, reading, job, limit, progress, times, taken: None, read: None }
     }
 
     /// Its bytes are asked for.
@@ -41,15 +45,24 @@ impl Held {
     }
 
     /// Its bytes are here.
-    pub(super) fn ready(&mut self, job: Option<Job>) {
-        (self.read, self.reading, self.job) = (Some(Instant::now()), None, job);
+    pub(super) fn ready(&mut self, ready: Option<Ready>) {
+        (self.read, self.reading) = (Some(Instant::now()), None);
+        if let Some((job, limit)) = ready {
+            (self.job, self.limit) = (Some(job), limit);
+        }
         self.times.read = micros(self.taken);
     }
 
-    /// A thread takes it.
+    /// It is given to the threads.
     pub(super) fn begin(&mut self) -> Option<Job> {
         self.times.queued = micros(self.read);
         self.job.take()
+    }
+
+    /// A thread took it then.
+    pub(super) fn begun(&mut self, at: Instant) {
+        let queued = self.read.map(|read| at.saturating_duration_since(read));
+        self.times.queued = queued.map(|queued| u64::try_from(queued.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// Its result.
@@ -82,12 +95,11 @@ impl Held {
         match outcome {
             Ok(worked) => {
                 result.outcome = if worked.hit { Outcome::Hit } else { Outcome::Miss };
-                let decoding = worked.times.read.unwrap_or(0);
-                let read = result.times.read.map(|read| read + decoding);
+                let both = |ours: Option<u64>, its: Option<u64>| ours.map(|ours| ours + its.unwrap_or(0));
                 result.times = StageTimes {
                     waited: result.times.waited,
-                    read,
-                    queued: result.times.queued,
+                    read: both(result.times.read, worked.times.read),
+                    queued: both(result.times.queued, worked.times.queued),
                     ..worked.times
                 };
                 (result.numbers, result.used) = (worked.numbers, worked.used);

@@ -59,17 +59,6 @@ impl Identity {
         format!("lightrail-analysis/work/{}@{}", self.slot, self.site)
     }
 
-    /// Another process that works in our slot, if there is one. One that has taken our place goes unseen here as long as
-    /// Kafka shows it under our client id: see [`Self::members`].
-    pub async fn successor(&self, admin: &Admin, topics: &Topics) -> Result<Option<String>, KafkaError> {
-        let ours = self.client_id();
-        let members = self.members(admin, topics).await?;
-        Ok(members.into_iter().find(|member| member.client_id != ours).map(|member| {
-            let host = member.host.trim_start_matches('/').to_owned();
-            format!("{} (from {host})", member.client_id)
-        }))
-    }
-
     /// The members of our groups that are in our slot, this process or another.
     pub async fn members(&self, admin: &Admin, topics: &Topics) -> Result<Vec<Member>, KafkaError> {
         let slot = format!("{}-", self.slot);

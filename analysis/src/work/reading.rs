@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use lightrail_topics::events::{ConfigurePlace, Image, Outcome, Stage};
@@ -125,19 +125,29 @@ impl Reading {
             run: alone.then_some(run),
         };
         let make = async || {
-            let begun = std::time::Instant::now();
-            let compile =
-                tokio::task::spawn_blocking(move || inputs::compile(&parameters, run, setup, &base));
             let refused =
-                |why: String| Failure::<Bad, Bad>::Refused(Bad::new(Outcome::Refused, Stage::Read, why));
-            let chain = match compile.await {
-                Ok(Ok(chain)) => Arc::new(chain),
-                Ok(Err(error)) => return Err(refused(line(&error))),
-                Err(panic) => return Err(refused(panic.to_string())),
-            };
-            let seconds = begun.elapsed().as_secs_f64();
-            tracing::info!(%trial, %run, used = %chain.hash(), seconds, "trial compiled");
-            Ok(chain)
+                |outcome, why: String| Failure::<Bad, Bad>::Refused(Bad::new(outcome, Stage::Read, why));
+            loop {
+                let begun = Instant::now();
+                let (parameters, setup, base) = (parameters.clone(), setup.clone(), base.clone());
+                let compile =
+                    tokio::task::spawn_blocking(move || inputs::compile(&parameters, run, setup, &base));
+                match compile.await {
+                    Ok(Ok(chain)) => {
+                        let (used, seconds) = (chain.hash(), begun.elapsed().as_secs_f64());
+                        tracing::info!(%trial, %run, %used, seconds, "trial compiled");
+                        return Ok(Arc::new(chain));
+                    }
+                    Ok(Err(error)) if error.is_permanent() => {
+                        return Err(refused(Outcome::Refused, error.line()));
+                    }
+                    Ok(Err(error)) => {
+                        tracing::warn!(%trial, %run, why = error.line(), "a trial's file cannot be read; trying again");
+                        tokio::time::sleep(Duration::from_secs(2)).await;
+                    }
+                    Err(panic) => return Err(refused(Outcome::Failed, panic.to_string())),
+                }
+            }
         };
         self.tables.chains.get_or_make(&key, make).await
     }
@@ -152,7 +162,7 @@ impl Reading {
         let file = self.site.location(lfn);
         let growing = (self.site.growing && !lfn.is_in_progress())
             .then(|| file.beside(&format!("{}.inprogress", file.name())));
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let mut tries = 0;
         loop {
             let mut answer = self.ask(&file, offset, length).await;

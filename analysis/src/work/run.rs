@@ -194,7 +194,6 @@ async fn sessions(life: &mut Life, crew: &mut Crew) -> Result<(), WorkError> {
         match session(life, crew).await {
             End::Asked => return Ok(()),
             End::Stuck => return Err(WorkError::Stuck),
-            End::Superseded(by) => return Err(WorkError::Superseded(by)),
             End::Fenced(why) => {
                 life.says(Readiness::waits("was fenced in its groups and looks who works in its slot"));
                 tokio::select! {

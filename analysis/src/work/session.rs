@@ -9,20 +9,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lightrail_topics::kafka::{KafkaError, PublishError, Publisher, TakerEvent, Timeouts};
+use lightrail_topics::kafka::{KafkaError, Lag, PublishError, Publisher, TakerEvent, Timeouts};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
 use super::decide::{self, Decider, Event, Lane, Now, Why};
 use super::door::{Door, Patience};
 use super::held::{Held, Output};
-use super::lag::Lag;
 use super::line::Ticket;
 use super::reading::{Reading, Ready};
 use super::replay::Known;
 use super::run::Life;
 use super::stages::Bad;
-use super::threads::{Done, Threads};
+use super::threads::{Done, Freed, Threads};
 use crate::http::Readiness;
 use crate::source::{Location, SourceError};
 use lane::LaneDoing;
@@ -36,8 +35,6 @@ pub(super) enum End {
     Stuck,
     /// The place of the images does not answer; this file was asked for.
     Door(Location),
-    /// Another process works in this slot.
-    Superseded(String),
     /// Somebody has joined under our name: another process, or our own client after it lost its session.
     Fenced(String),
     /// What has failed needs a new beginning.
@@ -183,8 +180,17 @@ impl Session<'_> {
                 return end;
             }
             let now = self.now();
-            let tick = self.decider.wake_at(now).map(|at| tokio::time::Instant::from_std(self.begun + at));
-            let tick = tick.unwrap_or_else(|| tokio::time::Instant::now() + Duration::from_secs(3600));
+            if let Err(error) = self.crew.threads.dispatch() {
+                // Without threads there is nothing to be done here.
+                return End::Again(format!("no thread can be started: {error}"));
+            }
+            if self.decider.set_threads(self.crew.threads.room()) {
+                self.step(Event::Tick);
+                continue;
+            }
+            let decider = self.decider.wake_at(now).map(|at| self.begun + at);
+            let tick = [decider, self.crew.threads.wake_at()].into_iter().flatten().min();
+            let tick = tick.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let [live, reprocess] = &mut self.lanes;
             tokio::select! {
                 biased;
@@ -195,11 +201,11 @@ impl Session<'_> {
                     self.step(Event::Leave(Why::Asked));
                 }
                 Some(done) = self.crew.done.recv() => self.worked(done),
-                Some(told) = told.recv() => self.told(told).await,
+                Some(told) = told.recv() => self.told(told),
                 Some((file, error)) = away.recv() => self.door_away(file, &error),
                 event = live.next() => self.taker(Lane::Live, event),
                 event = reprocess.next() => self.taker(Lane::Reprocess, event),
-                () = tokio::time::sleep_until(tick) => self.step(Event::Tick),
+                () = tokio::time::sleep_until(tick.into()) => self.step(Event::Tick),
                 Some(_) = self.tasks.join_next() => {}
             }
         }
@@ -227,21 +233,25 @@ impl Session<'_> {
     }
 
     fn worked(&mut self, done: Done) {
-        let Done { ticket, outcome, buffers, thread } = done;
-        self.crew.threads.free(thread);
+        let Freed { outcomes, begun, buffers } = self.crew.threads.free(done);
         self.reading.buffers.give(buffers);
-        // Of one that has its result already (it came too late) or is somebody else's now, nothing comes.
-        self.finish(ticket, outcome);
-        self.step(Event::Ended(ticket));
+        for (ticket, outcome) in outcomes {
+            if let Some(held) = self.images.get_mut(&ticket) {
+                held.begun(begun);
+            }
+            // Of one that has its result already (it came too late) or is somebody else's now, nothing comes.
+            self.finish(ticket, outcome);
+            self.step(Event::Ended(ticket));
+        }
     }
 
-    async fn told(&mut self, told: Told) {
+    fn told(&mut self, told: Told) {
         match told {
             Told::Read(ticket, outcome) => {
                 let Some(held) = self.images.get_mut(&ticket) else { return };
                 match outcome {
                     Ok((job, limit)) => {
-                        held.ready(Some(job));
+                        held.ready(Some((job, limit)));
                         self.step(Event::Read { ticket, limit });
                     }
                     Err(bad) => {
@@ -251,11 +261,11 @@ impl Session<'_> {
                     }
                 }
             }
-            Told::Published(outcome, took) => self.published(outcome, took).await,
+            Told::Published(outcome, took) => self.published(outcome, took),
             Told::Looked(Ok(lag)) => {
                 #[allow(clippy::cast_precision_loss)] // a gauge
-                metrics::gauge!(super::metric::LIVE_LAG).set(lag.images as f64);
-                self.step(Event::Looked { lag: lag.images, workers: lag.workers });
+                metrics::gauge!(super::metric::LIVE_LAG).set(lag.records as f64);
+                self.step(Event::Looked { lag: lag.records, workers: lag.members });
             }
             Told::Looked(Err(error)) => {
                 tracing::warn!(%error, "the live group's lag cannot be looked at");
@@ -295,6 +305,7 @@ impl Session<'_> {
 
     /// Gives all up that is not committed.
     async fn leave(mut self) {
+        self.crew.threads.clear();
         self.tasks.abort_all();
         for held in self.images.values() {
             if let Some(reading) = &held.reading {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lightrail_topics::Fingerprint;
 use lightrail_topics::events::{Extent, Image, Numbers, Outcome, Stage, StageTimes};
@@ -66,7 +66,7 @@ pub struct Worked {
     pub hit: bool,
     /// What was found.
     pub numbers: Numbers,
-    /// How long the stages took; `read` is the decoding alone.
+    /// How long the stages took; `read` is the decoding alone, `queued` what others of its batch took.
     pub times: StageTimes,
     /// A hash of what was used.
     pub used: Option<Fingerprint>,
@@ -101,13 +101,17 @@ impl Progress {
     }
 }
 
-/// The stages that an image goes through on a compute thread: [`Chained`], or that with faults around it in a test.
+/// The stages that images go through on a compute thread: [`Chained`], or that with faults around it in a test.
 pub trait Stages: Send + Sync + 'static {
-    /// Takes an image through. May panic, which becomes the result `failed`; may never come back, which ends the process.
-    ///
-    /// # Errors
-    /// An image that ended badly.
-    fn work(&self, job: &Job, workspace: &mut Workspace, progress: &Progress) -> Result<Worked, Bad>;
+    /// Takes images of one chain through, together; one outcome for each, in order. May panic: each is then taken alone, and
+    /// the one that panics gets the result `failed`. May never come back, which ends the process.
+    fn work(&self, images: &[(&Job, &Progress)], workspace: &mut Workspace) -> Vec<Result<Worked, Bad>>;
+
+    /// Takes one image through.
+    fn work_one(&self, job: &Job, workspace: &mut Workspace, progress: &Progress) -> Result<Worked, Bad> {
+        let none = || Err(Bad::new(Outcome::Failed, progress.stage(), "the stages gave no outcome"));
+        self.work(&[(job, progress)], workspace).pop().unwrap_or_else(none)
+    }
 }
 
 /// The stages of a trial's chain.
@@ -117,36 +121,68 @@ pub struct Chained {
     pub powders: Option<Arc<Sums>>,
 }
 
+/// An image that is decoded.
+struct Decoded {
+    frame: Frame,
+    shot: Shot,
+    took: Duration,
+}
+
 impl Stages for Chained {
-    fn work(&self, job: &Job, workspace: &mut Workspace, progress: &Progress) -> Result<Worked, Bad> {
+    fn work(&self, images: &[(&Job, &Progress)], workspace: &mut Workspace) -> Vec<Result<Worked, Bad>> {
         let begun = Instant::now();
-        let decoded = job.decoder.decode(&job.image.image.event, &job.pieces());
-        let (frame, shot) = decoded.map_err(|error| {
-            let outcome = if error.concerns_trial() { Outcome::Refused } else { Outcome::Unreadable };
-            Bad::new(outcome, Stage::Read, error.line())
-        })?;
-        let shot = with_message(shot, &job.image.shot);
-        let decoded = Instant::now();
-        progress.begin(Stage::Calibrate);
-        let outcome = job.chain.process(workspace, &[(&frame, &shot)]).pop();
-        let outcome = match outcome {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(error)) => return Err(Bad::new(Outcome::Failed, Stage::Calibrate, error)),
-            None => return Err(Bad::new(Outcome::Failed, Stage::Calibrate, "the chain gave no outcome")),
-        };
-        progress.begin(Stage::Spotfind);
-        let found = Instant::now();
-        self.add(job, workspace, &frame, outcome.hit);
-        let times = StageTimes {
-            read: Some(micros(begun, decoded)),
-            spotfind: Some(micros(decoded, found)),
-            decide: Some(micros(found, Instant::now())),
-            ..StageTimes::default()
-        };
-        let used = job.chain.hash().to_string().parse().ok();
-        let (hit, reason, numbers) = (outcome.hit, outcome.reason, numbers(&outcome, shot));
-        Ok(Worked { hit, numbers, times, used, reason, spots: outcome.spots })
+        let decoded: Vec<Result<Decoded, Bad>> = images.iter().map(|(job, _)| decode(job)).collect();
+        let good: Vec<(&Frame, &Shot)> =
+            decoded.iter().flatten().map(|image| (&image.frame, &image.shot)).collect();
+        let mut found = Vec::new();
+        let before = Instant::now();
+        if let Some((job, _)) = images.first() {
+            for (_, progress) in images {
+                progress.begin(Stage::Calibrate);
+            }
+            found = job.chain.process(workspace, &good);
+            for (_, progress) in images {
+                progress.begin(Stage::Spotfind);
+            }
+        }
+        let each = before.elapsed() / u32::try_from(good.len().max(1)).unwrap_or(1);
+        let mut found = found.into_iter();
+        let mut worked = Vec::with_capacity(images.len());
+        for ((job, _), decoded) in images.iter().zip(decoded) {
+            worked.push(decoded.and_then(|image| {
+                let none = || Err(Bad::new(Outcome::Failed, Stage::Calibrate, "the chain gave no outcome"));
+                let outcome = found.next().map_or_else(none, |found| {
+                    found.map_err(|error| Bad::new(Outcome::Failed, Stage::Calibrate, error))
+                })?;
+                let deciding = Instant::now();
+                self.add(job, workspace, &image.frame, outcome.hit);
+                let decide = deciding.elapsed();
+                let times = StageTimes {
+                    read: Some(micros(image.took)),
+                    // Calibration is no pass of its own: it is in this.
+                    spotfind: Some(micros(each)),
+                    decide: Some(micros(decide)),
+                    // While others of its batch were worked.
+                    queued: Some(micros(begun.elapsed().saturating_sub(image.took + each + decide))),
+                    ..StageTimes::default()
+                };
+                let used = job.chain.hash().to_string().parse().ok();
+                let (hit, reason, numbers) = (outcome.hit, outcome.reason, numbers(&outcome, image.shot));
+                Ok(Worked { hit, numbers, times, used, reason, spots: outcome.spots })
+            }));
+        }
+        worked
     }
+}
+
+fn decode(job: &Job) -> Result<Decoded, Bad> {
+    let begun = Instant::now();
+    let decoded = job.decoder.decode(&job.image.image.event, &job.pieces());
+    let (frame, shot) = decoded.map_err(|error| {
+        let outcome = if error.concerns_trial() { Outcome::Refused } else { Outcome::Unreadable };
+        Bad::new(outcome, Stage::Read, error.line())
+    })?;
+    Ok(Decoded { frame, shot: with_message(shot, &job.image.shot), took: begun.elapsed() })
 }
 
 impl Chained {
@@ -164,8 +200,8 @@ impl Chained {
     }
 }
 
-fn micros(from: Instant, to: Instant) -> u64 {
-    u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What a result says of an outcome and its shot.

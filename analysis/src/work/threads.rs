@@ -1,9 +1,13 @@
-//! Compute threads: each takes one image at a time through the stages, with a workspace of its own, and says what came of
-//! it. A panic is an image's bad end; a thread that does not come back is left behind and another takes its place.
+//! Compute threads: each takes a few images of one trial at a time through the stages, for what they share is then read from
+//! memory once. A panic is one image's bad end. A batch that does not come back is left behind: its images are begun again
+//! one by one by others, so that only the one that is at fault ends badly. A slow image does not keep its thread from the
+//! others: one more is started for them.
 
 use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::{Duration, Instant};
 
 use lightrail_topics::events::Outcome;
 use tokio::sync::mpsc::UnboundedSender;
@@ -12,59 +16,169 @@ use super::line::Ticket;
 use super::stages::{Bad, Job, Progress, Stages, Worked};
 use crate::pipeline::Workspace;
 
+/// The most images that go together.
+const TOGETHER: usize = 4;
+
 /// What a thread has done.
 pub(super) struct Done {
-    pub(super) ticket: Ticket,
-    pub(super) outcome: Result<Worked, Bad>,
-    /// The image's buffers, to be used again.
-    pub(super) buffers: Vec<Vec<u8>>,
-    pub(super) thread: Thread,
+    outcomes: Vec<(Ticket, Result<Worked, Bad>)>,
+    /// When their thread took them.
+    begun: Instant,
+    took: Duration,
+    batch: u64,
+    images: Vec<Assigned>,
+    thread: Thread,
 }
 
-struct Assigned {
-    ticket: Ticket,
-    job: Job,
-    progress: Arc<Progress>,
-    /// The way to the thread: it goes with the image and comes back with it. A thread that nobody knows the way to ends.
+/// What came of a batch.
+pub(super) struct Freed {
+    pub(super) outcomes: Vec<(Ticket, Result<Worked, Bad>)>,
+    /// When their thread took the images.
+    pub(super) begun: Instant,
+    /// Buffers that nobody needs any more.
+    pub(super) buffers: Vec<Vec<u8>>,
+}
+
+/// An image to be worked.
+#[derive(Clone)]
+pub(super) struct Assigned {
+    pub(super) ticket: Ticket,
+    pub(super) job: Arc<Job>,
+    pub(super) progress: Arc<Progress>,
+    /// How long it may take.
+    pub(super) limit: Duration,
+}
+
+struct Batch {
+    number: u64,
+    images: Vec<Assigned>,
+    /// The way to the thread: it goes with the images and comes back with them. A thread that nobody knows the way to ends.
     thread: Thread,
 }
 
 /// The way to a thread.
 #[derive(Clone)]
-pub(super) struct Thread(std_mpsc::Sender<Assigned>);
+struct Thread(std_mpsc::Sender<Batch>);
+
+struct UnderWay {
+    images: Vec<Assigned>,
+    /// When it counts as slow.
+    slow_at: Instant,
+    /// An image that is slow: others do not wait for its thread.
+    slow: bool,
+}
 
 /// The threads.
 pub(super) struct Threads {
     stages: Arc<dyn Stages>,
     done: UnboundedSender<Done>,
+    /// Images that wait; `true` for those that go alone.
+    queue: VecDeque<(Assigned, bool)>,
+    /// Batches that are waited for; those left behind are not among them.
+    under_way: BTreeMap<u64, UnderWay>,
     idle: Vec<Thread>,
     limit: usize,
+    /// Mean work of an image, and how many may go together by it.
+    each: Option<Duration>,
+    together: usize,
+    batches: u64,
     started: usize,
 }
 
 impl Threads {
-    /// None is started yet; `limit` of them are kept.
+    /// None is started yet; `limit` of them work at a time.
     pub(super) fn new(stages: Arc<dyn Stages>, limit: usize, done: UnboundedSender<Done>) -> Self {
-        Self { stages, done, idle: Vec::new(), limit, started: 0 }
+        let (queue, under_way, idle) = (VecDeque::new(), BTreeMap::new(), Vec::new());
+        let each = None;
+        Self { stages, done, queue, under_way, idle, limit, each, together: 1, batches: 0, started: 0 }
     }
 
-    /// Gives an image to a thread that is free, or to a new one.
+    /// An image waits for a thread; [`Self::dispatch`] gives it to one.
+    pub(super) fn assign(&mut self, image: Assigned) {
+        self.queue.push_back((image, false));
+    }
+
+    /// Forgets what waits, and waits for nothing: a thread that hangs must not keep its place for ever.
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.under_way.clear();
+    }
+
+    /// An image is not waited for any more, and neither is the thread that has it.
+    pub(super) fn give_up(&mut self, ticket: Ticket) {
+        self.queue.retain(|(image, _)| image.ticket != ticket);
+        self.under_way.retain(|_, batch| batch.images.iter().all(|image| image.ticket != ticket));
+    }
+
+    /// When [`Self::dispatch`] is wanted if nothing else happens.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.under_way.values().filter(|batch| !batch.slow).map(|batch| batch.slow_at).min()
+    }
+
+    /// Leaves batches behind that do not come back, and gives waiting images to free threads.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(super) fn assign(
-        &mut self,
-        ticket: Ticket,
-        job: Job,
-        progress: Arc<Progress>,
-    ) -> std::io::Result<()> {
-        let thread = match self.idle.pop() {
-            Some(thread) => thread,
-            None => self.start()?,
-        };
-        // A thread ends only when nobody knows the way to it.
-        let _ = thread.0.clone().send(Assigned { ticket, job, progress, thread });
+    pub(super) fn dispatch(&mut self) -> std::io::Result<()> {
+        self.sort_out();
+        // Those of a batch that was left behind do not wait for each other: one of them may be slow again.
+        while self.queue.front().is_some_and(|(_, alone)| *alone || self.busy() < self.limit) {
+            let free = self.limit.saturating_sub(self.busy()).max(1);
+            let images = self.next(self.queue.len().div_ceil(free).min(self.together));
+            let thread = match self.idle.pop() {
+                Some(thread) => thread,
+                None => self.start()?,
+            };
+            self.batches += 1;
+            let number = self.batches;
+            let limit = images.iter().map(|image| image.limit).min().unwrap_or_default();
+            let slow_at = Instant::now() + limit / 5;
+            self.under_way.insert(number, UnderWay { images: images.clone(), slow_at, slow: false });
+            // A thread ends only when nobody knows the way to it.
+            let _ = thread.0.clone().send(Batch { number, images, thread });
+        }
         Ok(())
+    }
+
+    /// Finds what is slow: a batch is left behind, its images wait again, each for itself; of one image it is only noted.
+    fn sort_out(&mut self) {
+        let now = Instant::now();
+        let mut behind = Vec::new();
+        for (number, batch) in self.under_way.iter_mut().filter(|(_, batch)| now >= batch.slow_at) {
+            batch.slow = true;
+            if batch.images.len() > 1 {
+                behind.push(*number);
+            }
+        }
+        for batch in behind.into_iter().filter_map(|number| self.under_way.remove(&number)) {
+            let images = batch.images.len();
+            tracing::warn!(images, "a batch does not come back; its images are begun one by one");
+            for image in batch.images {
+                self.queue.push_front((image, true));
+            }
+        }
+    }
+
+    /// Threads that others have to wait for. No more than as many again are left to slow images.
+    fn busy(&self) -> usize {
+        let slow = self.under_way.values().filter(|batch| batch.slow).count();
+        self.under_way.len() - slow.min(self.limit)
+    }
+
+    /// The first image that waits, and those behind it that can go with it.
+    fn next(&mut self, most: usize) -> Vec<Assigned> {
+        let Some((first, alone)) = self.queue.pop_front() else { return Vec::new() };
+        let mut images = vec![first];
+        while images.len() < most && !alone {
+            let fits = |(next, alone): &(Assigned, bool)| {
+                !alone && Arc::ptr_eq(&next.job.chain, &images[0].job.chain)
+            };
+            if !self.queue.front().is_some_and(fits) {
+                break;
+            }
+            images.extend(self.queue.pop_front().map(|(next, _)| next));
+        }
+        images
     }
 
     fn start(&mut self) -> std::io::Result<Thread> {
@@ -76,24 +190,66 @@ impl Threads {
         Ok(Thread(way))
     }
 
-    /// A thread is free again.
-    pub(super) fn free(&mut self, thread: Thread) {
-        if self.idle.len() < self.limit {
+    /// A thread has done its batch, and is free again.
+    pub(super) fn free(&mut self, done: Done) -> Freed {
+        let Done { outcomes, begun, took, batch, images, thread } = done;
+        // One that was left behind comes back, where another has taken its place.
+        self.under_way.remove(&batch);
+        if self.idle.len() + self.busy() < self.limit {
             self.idle.push(thread);
+        }
+        let limit = images.iter().map(|image| image.limit).min().unwrap_or_default();
+        let each = took / u32::try_from(images.len().max(1)).unwrap_or(1);
+        let mean = self.each.map_or(each, |mean| (9 * mean + each) / 10);
+        self.each = Some(mean);
+        // What waits in a batch must not come near its limit by that.
+        let fit = (limit / 10).as_nanos() / mean.as_nanos().max(1);
+        self.together = usize::try_from(fit).unwrap_or(usize::MAX).clamp(1, TOGETHER);
+        let jobs = images.into_iter().filter_map(|image| Arc::into_inner(image.job));
+        Freed { outcomes, begun, buffers: jobs.flat_map(|job| job.extents).collect() }
+    }
+
+    /// How many images may be with the threads: quick ones go together, slow ones each for itself and beside the others.
+    pub(super) fn room(&self) -> usize {
+        let slow = self.under_way.values().filter(|batch| batch.slow).count();
+        self.limit * self.together + slow.min(self.limit)
+    }
+}
+
+fn run(stages: &dyn Stages, inbox: &std_mpsc::Receiver<Batch>, done: &UnboundedSender<Done>) {
+    let mut workspace = Workspace::default();
+    while let Ok(Batch { number, images, thread }) = inbox.recv() {
+        let begun = Instant::now();
+        let tickets: Vec<Ticket> = images.iter().map(|image| image.ticket).collect();
+        let work: Vec<(&Job, &Progress)> =
+            images.iter().map(|image| (&*image.job, &*image.progress)).collect();
+        let mut outcomes = together(stages, &work, &mut workspace);
+        if outcomes.is_none() && work.len() > 1 {
+            // Each for itself shows which one it is.
+            let each = work.iter().map(|work| together(stages, std::slice::from_ref(work), &mut workspace));
+            outcomes = Some(each.flat_map(Option::unwrap_or_default).collect());
+        }
+        let outcomes = tickets.into_iter().zip(outcomes.unwrap_or_default()).collect();
+        let took = begun.elapsed();
+        if done.send(Done { outcomes, begun, took, batch: number, images, thread }).is_err() {
+            return;
         }
     }
 }
 
-fn run(stages: &dyn Stages, inbox: &std_mpsc::Receiver<Assigned>, done: &UnboundedSender<Done>) {
-    let mut workspace = Workspace::default();
-    while let Ok(Assigned { ticket, job, progress, thread }) = inbox.recv() {
-        let worked = catch_unwind(AssertUnwindSafe(|| stages.work(&job, &mut workspace, &progress)));
-        let outcome = worked.unwrap_or_else(|panic| {
-            workspace = Workspace::default();
-            Err(Bad::new(Outcome::Failed, progress.stage(), said(&*panic)))
-        });
-        if done.send(Done { ticket, outcome, buffers: job.extents, thread }).is_err() {
-            return;
+/// The outcomes of images that go together; of one alone also when it panics.
+fn together(
+    stages: &dyn Stages,
+    images: &[(&Job, &Progress)],
+    workspace: &mut Workspace,
+) -> Option<Vec<Result<Worked, Bad>>> {
+    let outcomes = catch_unwind(AssertUnwindSafe(|| stages.work(images, workspace)));
+    match outcomes {
+        Ok(outcomes) => Some(outcomes),
+        Err(panic) => {
+            *workspace = Workspace::default();
+            let [(_, progress)] = images else { return None };
+            Some(vec![Err(Bad::new(Outcome::Failed, progress.stage(), said(&*panic)))])
         }
     }
 }

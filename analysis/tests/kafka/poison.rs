@@ -66,21 +66,23 @@ struct Faulty<S> {
 }
 
 impl<S: Stages> Stages for Faulty<S> {
-    fn work(&self, job: &Job, workspace: &mut Workspace, progress: &Progress) -> Result<Worked, Bad> {
-        pass(self.faults.each);
-        match job.image.shot.pulse_id.and_then(|pulse| self.faults.by_pulse.get(&pulse)) {
-            None => {}
-            Some(Fault::Abort) => std::process::abort(),
-            Some(Fault::Hang) => loop {
-                std::thread::park();
-            },
-            Some(Fault::Panic) => {
-                progress.begin(Stage::Spotfind);
-                panic!("no spot like this one");
+    fn work(&self, images: &[(&Job, &Progress)], workspace: &mut Workspace) -> Vec<Result<Worked, Bad>> {
+        for (job, progress) in images {
+            pass(self.faults.each);
+            match job.image.shot.pulse_id.and_then(|pulse| self.faults.by_pulse.get(&pulse)) {
+                None => {}
+                Some(Fault::Abort) => std::process::abort(),
+                Some(Fault::Hang) => loop {
+                    std::thread::park();
+                },
+                Some(Fault::Panic) => {
+                    progress.begin(Stage::Spotfind);
+                    panic!("no spot like this one");
+                }
+                Some(Fault::Slow(time)) => pass(*time),
             }
-            Some(Fault::Slow(time)) => pass(*time),
         }
-        self.usual.work(job, workspace, progress)
+        self.usual.work(images, workspace)
     }
 }
 

@@ -22,6 +22,9 @@ async fn powders_add_over_workers_and_what_a_kill_lost_is_known_from_counts() ->
         let images = play::run(&stage.data(), 1, 1, 600, 1, &stage.site)?;
         stage.apply(&[play::trial(&stage.calibration(), 1, 1, "[powder]\nmisses_every = 4")?]).await?;
         let workers = [stage.worker("a")?, stage.worker("b")?];
+        // Both have partitions when the second one has some.
+        stage.joined(&workers[0]).await?;
+        stage.joined(&workers[1]).await?;
         stage.publish(&images[..400], SiteTopic::ImagesLive).await?;
         let mut witness = stage.witness();
         witness.until(400, SOON).await?;

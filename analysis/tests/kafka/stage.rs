@@ -34,6 +34,8 @@ pub(crate) struct Stage {
     pub(crate) work: String,
     /// Session, transaction and hand-over; shorter than usual.
     pub(crate) times: &'static str,
+    /// Compute threads of a worker.
+    pub(crate) threads: usize,
     /// Where the site's files are, when it is not [`Stage::data`].
     pub(crate) place: Option<String>,
     /// Further tables of the configuration.
@@ -116,6 +118,7 @@ impl Stage {
             prefix,
             work: String::new(),
             times: "session = \"3s\"\ntransaction = \"5s\"\nhand_over = \"1s\"",
+            threads: 1,
             place: None,
             more: "",
             scratch: Scratch::new()?,
@@ -148,10 +151,11 @@ impl Stage {
         let place = self.place.clone().unwrap_or_else(|| format!("folder = \"{}\"", self.data().display()));
         let text = format!(
             "site = \"HERE\"\n[kafka]\nbootstrap = [\"{}\"]\nprefix = \"{}\"\n[sites.HERE]\n{place}\n\
-             [trials]\nfolder = \"{}\"\n[work]\nworker = \"w\"\nthreads = 1\n{}\n{}\n{}",
+             [trials]\nfolder = \"{}\"\n[work]\nworker = \"w\"\nthreads = {}\n{}\n{}\n{}",
             self.connection.bootstrap,
             self.prefix,
             self.calibration().display(),
+            self.threads,
             self.times,
             self.work,
             self.more
@@ -243,6 +247,19 @@ impl Index {
             let messages = images.iter().map(|image| message::image(image, topic, "stage", at)).collect();
             self.publish(messages).await?;
         }
+        Ok(())
+    }
+
+    /// Begins to publish images live, and takes them back: the last message is more than Kafka takes.
+    pub(crate) async fn fail(&self, images: &[Image]) -> anyhow::Result<()> {
+        let messages =
+            images.iter().map(|image| message::image(image, SiteTopic::ImagesLive, "stage", Millis(0)));
+        let mut messages: Vec<Message> = messages.collect();
+        if let Some(last) = messages.last_mut() {
+            last.payload = Some(vec![b' '; 2_000_000]);
+        }
+        let refused = self.publish(messages).await;
+        anyhow::ensure!(refused.is_err(), "such a message is refused");
         Ok(())
     }
 }

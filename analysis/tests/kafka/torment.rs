@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lightrail_analysis::work::decide::Lane;
 use lightrail_compose::process::Proc;
 use lightrail_compose::wait;
-use lightrail_topics::SiteTopic;
 use lightrail_topics::events::{Image, Outcome};
+use lightrail_topics::{SiteTopic, TrialNumber};
 use tokio::task::JoinHandle;
 
 use crate::play;
@@ -196,6 +196,42 @@ async fn a_group_whose_positions_are_deleted_goes_on_from_what_results_hold() ->
         witness.until(900, SOON).await?;
         judge(&witness, &images)?;
         ensure!(worker.output().contains("what results hold is passed over"), "it says so");
+        Ok(())
+    })
+    .await
+}
+
+/// MiB that a process has in memory.
+fn resident(worker: &Proc) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has pages")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? / 1024)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workers_memory_stays_flat_over_many_images_and_trials() -> Result<()> {
+    let trials = if long() { 500 } else { 5 };
+    on_stage(partitions(4), async |stage| {
+        let all = (1..=trials).map(|number| play::trial(&stage.calibration(), number, 1, ""));
+        stage.apply(&all.collect::<Result<Vec<_>>>()?).await?;
+        let mut images = play::run(&stage.data(), 1, 1, 2000, 1, &stage.site)?;
+        let worker = stage.worker("a")?;
+        let (publisher, mut witness, mut settled) = (stage.publisher()?, stage.witness(), None);
+        for trial in 1..=trials {
+            for image in &mut images {
+                image.trial = TrialNumber(trial);
+            }
+            publisher.images(&images, SiteTopic::ImagesLive).await?;
+            witness.until(images.len(), 2 * SOON).await?;
+            witness.judge(&images)?;
+            // Who counts has a memory too.
+            witness.results.clear();
+            witness.times.clear();
+            let now = resident(&worker)?;
+            let before = *settled.get_or_insert(now);
+            ensure!(now <= before + 48, "{now} MiB after {trial} trials, {before} after the first");
+        }
+        println!("{} MiB after {trials} trials, {settled:?} after the first", resident(&worker)?);
         Ok(())
     })
     .await

@@ -32,7 +32,7 @@ pub struct Member {
 /// Asks and arranges. Holds no connection; each call makes its own.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    connection: Connection,
+    pub(super) connection: Connection,
     limit: Duration,
 }
 
@@ -237,7 +237,7 @@ impl Admin {
         self.connection.config()?.create_with_context(context).map_err(|error| KafkaError::settings(&error))
     }
 
-    async fn probe<T: Send + 'static>(
+    pub(super) async fn probe<T: Send + 'static>(
         &self,
         group: Option<&str>,
         ask: impl FnOnce(Probe) -> Result<T, KafkaError> + Send + 'static,

@@ -209,7 +209,7 @@ fn one_topic(
     Ok(())
 }
 
-fn assigned(
+pub(super) fn assigned(
     connection: &Connection,
     positions: &[(String, i32, Offset)],
     isolation: Isolation,

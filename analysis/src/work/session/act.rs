@@ -7,23 +7,23 @@ use lightrail_topics::Message;
 use lightrail_topics::events::{ImageResult, Outcome, Stage};
 use lightrail_topics::kafka::{Position, PublishError};
 
-use super::super::decide::{Action, Commit, Event, Why};
+use super::super::decide::{Action, Commit, Event, Lane, Why};
 use super::super::held::{Output, now};
-use super::super::lag;
 use super::super::line::Ticket;
 use super::super::metric;
 use super::super::stages::{Bad, Worked};
+use super::super::threads::Assigned;
 use super::{End, Session, Told};
 
-/// How long a successor is looked for after we were fenced: it fences first and joins then.
-const SUCCESSOR_WITHIN: Duration = Duration::from_secs(5);
-
+/// Live images behind that are counted one by one; more are known by their offsets.
+const COUNTED: u64 = 256;
 impl Session<'_> {
     pub(super) fn act(&mut self, action: Action) {
         match action {
             Action::Read(ticket) => self.read(ticket),
             Action::Compute(ticket) => self.compute(ticket),
             Action::TimedOut(ticket) => {
+                self.crew.threads.give_up(ticket);
                 let Some(held) = self.images.get(&ticket) else { return };
                 let stage = held.progress.stage();
                 tracing::warn!(image = %held.image.key(), ?stage, "image took longer than its trial allows");
@@ -39,10 +39,11 @@ impl Session<'_> {
             Action::Forget(ticket) => self.forget(ticket),
             Action::Commit(commit) => self.commit(commit),
             Action::Look => {
-                let (admin, topics) = (self.life.admin.clone(), self.life.topics.clone());
-                let (site, tell) = (self.life.identity.site.clone(), self.tell.clone());
+                let (life, tell) = (self.life, self.tell.clone());
+                let group = Lane::Live.group(&life.topics, &life.identity.site);
+                let (admin, topic) = (life.admin.clone(), self.lanes[Lane::Live as usize].topic.clone());
                 self.tasks.spawn(async move {
-                    let _ = tell.send(Told::Looked(lag::look(&admin, &topics, &site).await));
+                    let _ = tell.send(Told::Looked(admin.lag(&group, &topic, COUNTED).await));
                 });
             }
             Action::Release(lane) => self.lanes[lane as usize].release(),
@@ -69,12 +70,9 @@ impl Session<'_> {
 
     fn compute(&mut self, ticket: Ticket) {
         let Some(held) = self.images.get_mut(&ticket) else { return };
-        let progress = held.progress.clone();
-        let Some(job) = held.begin() else { return };
-        if let Err(error) = self.crew.threads.assign(ticket, job, progress) {
-            // Without threads there is nothing to be done here.
-            self.ends(End::Again(format!("no thread can be started: {error}")));
-        }
+        let (progress, limit) = (held.progress.clone(), held.limit);
+        let Some(job) = held.begin().map(Arc::new) else { return };
+        self.crew.threads.assign(Assigned { ticket, job, progress, limit });
     }
 
     fn forget(&mut self, ticket: Ticket) {
@@ -116,7 +114,7 @@ impl Session<'_> {
     }
 
     /// A transaction has ended.
-    pub(super) async fn published(&mut self, outcome: Result<(), PublishError>, took: Duration) {
+    pub(super) fn published(&mut self, outcome: Result<(), PublishError>, took: Duration) {
         let tickets = std::mem::take(&mut self.publishing);
         let ended = if outcome.is_ok() { "committed" } else { "aborted" };
         metrics::counter!(metric::TRANSACTIONS, "outcome" => ended).increment(1);
@@ -148,24 +146,10 @@ impl Session<'_> {
                 tracing::error!(why, "kafka refuses a result");
                 self.step(Event::NotCommitted);
             }
-            Err(PublishError::Fenced(why)) => self.fenced(why).await,
+            // By a successor, or since our own transaction was open for too long: the groups tell.
+            Err(PublishError::Fenced(why)) => self.ends(End::Fenced(why)),
             Err(error @ PublishError::Fatal(_)) => self.ends(End::Again(error.to_string())),
         }
-    }
-
-    /// By a successor, or since our own transaction was open for too long: the groups tell.
-    async fn fenced(&mut self, why: String) {
-        let deadline = Instant::now() + SUCCESSOR_WITHIN;
-        let life = self.life;
-        while Instant::now() < deadline {
-            match life.identity.successor(&life.admin, &life.topics).await {
-                Ok(Some(successor)) => return self.superseded(successor),
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "cannot look who works in this slot"),
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        self.ends(End::Again(why));
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::held::{Held, Output, now};
 use super::super::note::Note;
 use super::super::replay::Known;
 use super::super::run::Life;
-use super::{End, Session, Told};
+use super::{Session, Told};
 use crate::http::Readiness;
 
 /// Records that may wait between the taker and its lane.
@@ -189,10 +189,6 @@ impl Session<'_> {
         let letter = record.dead_letter(why, &source, now());
         let message = message::dead_letter(&letter, &source, now());
         self.outputs.insert(ticket, Output { lane, message, result: None });
-    }
-
-    pub(super) fn superseded(&mut self, by: String) {
-        self.ends(End::Superseded(by));
     }
 }
 
