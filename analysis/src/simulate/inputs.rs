@@ -68,8 +68,9 @@ min_pixels = 2
 max_pixels = 40
 local_bg_radius = 4
 
+# A miss has hardly ever more than one spot here.
 [hit]
-min_spots = 10
+min_spots = 5
 ",
         plan.seed
     )

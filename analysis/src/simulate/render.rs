@@ -286,7 +286,8 @@ impl Simulator {
     fn is_good(&self, panel: u16, x: f64, y: f64) -> bool {
         let Shape { rows, columns, .. } = self.shape;
         let (column, row) = (x.round() as i64, y.round() as i64);
-        let inside = |v: i64, length: usize| v >= 1 && v + 1 < length as i64;
+        // A panel's outermost pixels are what trials hide as its edge.
+        let inside = |v: i64, length: usize| v >= 2 && v + 2 < length as i64;
         if !inside(column, columns) || !inside(row, rows) {
             return false;
         }

@@ -43,7 +43,8 @@ pub struct TruthSpot {
     /// Angstrom.
     #[serde(serialize_with = "rounded")]
     pub d: f64,
-    /// Whether all pixels around its middle (three by three) are good: on the panel, neither masked nor dead.
+    /// Whether all pixels around its middle (three by three) are good: on the panel, not of its outermost ones, neither masked
+    /// nor dead.
     pub good: bool,
 }
 

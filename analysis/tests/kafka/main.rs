@@ -6,6 +6,7 @@
 mod bad_input;
 mod desk;
 mod index;
+mod beam_time;
 mod leaving;
 mod play;
 mod poison;
