@@ -19,20 +19,24 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Plays three runs and shows how they arrive at NERSC, and what xrdcp needs for the same files.
+    /// Takes three simulated runs, shows how they arrive at NERSC and what the analysis makes of them, and what xrdcp needs for
+    /// the same files.
     Demo {
-        /// Move the files of this folder instead of made-up ones; each folder in it with files is a run.
+        /// Move the files of this folder instead of simulated ones, without an analysis; each folder in it with files is a run.
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
         /// Leave everything up at the end until Ctrl-C.
         #[arg(long)]
         keep: bool,
-        /// Bytes of the made-up runs together.
+        /// Bytes of the simulated runs together, about.
         #[arg(long, value_name = "SIZE", default_value = "600MiB")]
         total: ByteSize,
-        /// Decides the made-up files' sizes and contents.
+        /// Decides what is simulated.
         #[arg(long, value_name = "N", default_value_t = 2020)]
         seed: u64,
+        /// The folder into which pictures of images, powders and hit rates are written.
+        #[arg(long, value_name = "DIR", default_value = "target/demo")]
+        pictures: PathBuf,
     },
 }
 
@@ -51,7 +55,7 @@ async fn main() -> ExitCode {
 }
 
 async fn shown(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { command: Command::Demo { data, keep, total, seed } } = args;
+    let Args { command: Command::Demo { data, keep, total, seed, pictures } } = args;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
@@ -64,7 +68,7 @@ async fn shown(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     let finished = tokio::select! {
-        finished = demo::run(DemoOptions { data, bytes: total.as_u64(), seed }) => finished?,
+        finished = demo::run(DemoOptions { data, bytes: total.as_u64(), seed, pictures }) => finished?,
         () = stopped() => {
             eprintln!("\ninterrupted; everything that was started is stopped");
             return Ok(ExitCode::from(INTERRUPTED));

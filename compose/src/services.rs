@@ -100,6 +100,27 @@ impl Mover {
     }
 }
 
+/// Starts a service of `lightrail-analysis`, such as `["work", "--slot", "1"]`, with a configuration file; its output goes to
+/// `<name>.out` beside that file.
+///
+/// # Errors
+/// As [`Mover::start`].
+pub fn start_analysis(
+    name: &str,
+    command: &[&str],
+    config: &Path,
+    env: &[(&str, &str)],
+) -> anyhow::Result<Proc> {
+    let folder = config.parent().context("a configuration file lies in a folder")?;
+    let mut start = Start::new(name, program("lightrail-analysis")?, folder)
+        .args(command.iter().copied())
+        .args([OsString::from("--config"), config.into()]);
+    for (key, value) in env {
+        start = start.env(key, *value);
+    }
+    Proc::start(start)
+}
+
 /// What a one-shot command has done.
 #[derive(Debug)]
 pub struct Ran {

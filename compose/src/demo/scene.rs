@@ -33,6 +33,7 @@ pub(super) struct Scene {
     kafka: Kafka,
     /// Names of topics: none is another's, also on a broker that others use.
     pub(super) topics: Topics,
+    prefix: String,
     http: Port,
     config: PathBuf,
     program: PathBuf,
@@ -88,8 +89,19 @@ impl Scene {
         set_up_topics(&config).await?;
         let mover = Mover::start(&config)?;
         logbook.set_mover(Some(format!("http://127.0.0.1:{http}/")));
-        let scene =
-            Self { mover, logbook, slac, nersc, kafka, topics, http, config, program, _scratch: scratch };
+        let scene = Self {
+            mover,
+            logbook,
+            slac,
+            nersc,
+            kafka,
+            topics,
+            prefix,
+            http,
+            config,
+            program,
+            _scratch: scratch,
+        };
         scene.mover_ready().await?;
         println!(
             "  the logbook {} and the mover http://127.0.0.1:{} are up",
@@ -117,6 +129,11 @@ impl Scene {
 
     pub(super) fn bootstrap(&self) -> &str {
         self.kafka.bootstrap()
+    }
+
+    /// Before all topics.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Whether the mover still runs.

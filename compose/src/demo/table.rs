@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 use lightrail_topics::RunKey;
 
+use super::results::{Hits, Worked};
 use super::tally::Course;
 
 /// Bytes in words, in powers of 1024.
@@ -36,6 +37,60 @@ pub(super) fn courses(runs: &[(RunKey, Course)]) -> String {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
+}
+
+/// One row per run whose images were worked.
+pub(super) fn worked(runs: &[(RunKey, Worked)]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    table.set_header([
+        "run",
+        "images",
+        "end of run -> first result",
+        "-> all results",
+        "images/s",
+        "hit rate",
+        "in truth",
+        "missed",
+        "false",
+    ]);
+    for (key, run) in runs {
+        let hits = run.hits();
+        table.add_row([
+            key.to_string(),
+            hits.images.to_string(),
+            seconds(run.to_first()),
+            seconds(run.to_all()),
+            run.rate().map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}")),
+            percent(hits.said, hits.images),
+            percent(hits.truth, hits.images),
+            (hits.truth - hits.found).to_string(),
+            hits.false_ones().to_string(),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn percent(part: usize, of: usize) -> String {
+    if of == 0 { "-".to_owned() } else { format!("{:.1} %", part as f64 * 100.0 / of as f64) }
+}
+
+/// What became of the images in a sentence; said where nothing is wrong.
+pub(super) fn worked_words(runs: &[(RunKey, Worked)]) -> String {
+    let hits = runs.iter().map(|(_, run)| run.hits()).fold(Hits::default(), std::ops::Add::add);
+    format!(
+        "{} images, exactly one result each; {} of {} images with a crystal were found to be hits ({}), {} of {} without one.",
+        hits.images,
+        hits.found,
+        hits.truth,
+        percent(hits.found, hits.truth),
+        hits.false_ones(),
+        hits.images - hits.truth
+    )
 }
 
 /// The sum of it in a sentence.

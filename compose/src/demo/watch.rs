@@ -48,6 +48,14 @@ impl Watch {
         Ok(Self { reader, files, runs, tally: Tally::new("NERSC".parse()?), bars: MultiProgress::new() })
     }
 
+    /// A bar that counts, below the others.
+    pub(super) fn count_bar(&self, what: &str, of: usize) -> ProgressBar {
+        let style = ProgressStyle::with_template("  {prefix:>14} [{bar:30}] {pos:>10} of {len:<10}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(of as u64).with_style(style).with_prefix(what.to_owned());
+        self.bars.add(bar)
+    }
+
     /// A line above the bars.
     pub(super) fn say(&self, line: &str) {
         // Without a terminal indicatif draws nothing and prints nothing.

@@ -4,6 +4,7 @@
 mod files;
 mod found;
 mod script;
+mod simulated;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use self::files::Bytes;
 pub use self::files::{read_back, same_bytes};
 pub use self::found::{FoundRun, runs_of};
 pub use self::script::{Daq, FileScript, Play, RunScript};
+pub use self::simulated::{Simulation, TrueImage, TrueSpot};
 use crate::logbook::{FileReport, Logbook};
 
 /// Where the play takes place.
@@ -143,13 +145,8 @@ impl<'a> Stage<'a> {
     }
 
     async fn open_files(&self, key: &RunKey, files: Vec<(Lfn, Bytes)>) -> anyhow::Result<OpenRun> {
-        let RunKey { experiment, run } = key;
-        self.logbook.start_run(experiment, Some(*run))?;
-        self.logbook.add_run_params(
-            experiment,
-            Some(*run),
-            &[("DAQ Detectors/MfxEndstation-0|Jungfrau-0", 1.0)],
-        )?;
+        let experiment = &key.experiment;
+        self.begin(key)?;
         let mut played = Vec::new();
         for (at, (lfn, bytes)) in files.into_iter().enumerate() {
             let path = self.path_in(at, &lfn)?;
@@ -166,6 +163,13 @@ impl<'a> Stage<'a> {
             played.push(PlayedFile { lfn, size, checksum, path });
         }
         Ok(OpenRun { key: key.clone(), files: played })
+    }
+
+    /// The DAQ opens a run.
+    fn begin(&self, key: &RunKey) -> anyhow::Result<()> {
+        let detector = [("DAQ Detectors/MfxEndstation-0|Jungfrau-0", 1.0)];
+        self.logbook.start_run(&key.experiment, Some(key.run))?;
+        self.logbook.add_run_params(&key.experiment, Some(key.run), &detector)
     }
 
     /// All files of a stream lie on one server, as one DAQ node writes them.
