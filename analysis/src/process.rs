@@ -11,6 +11,8 @@ mod images;
 pub mod parquet;
 mod summary;
 mod table;
+#[cfg(test)]
+mod tests;
 mod work;
 
 pub use chosen::{ChoiceError, Chosen, Told, Wishes, choose};

@@ -255,3 +255,86 @@ fn kind_of(word: &str) -> Option<&'static str> {
     ];
     kinds.into_iter().find(|(begin, _)| word.to_ascii_lowercase().starts_with(begin)).map(|(_, kind)| kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detectors::Kind;
+    use crate::trial::SpotFinder;
+
+    #[test]
+    fn what_the_data_tell_is_enough_for_a_trial() {
+        let none = Wishes::default();
+        let counts = choose(&none, &Told::Counts { cutoff: Some(65535.0) }).unwrap();
+        assert_eq!(
+            (counts.parameters.detector.kind, counts.parameters.calibration.saturation),
+            (Kind::Counts, Some(65535.0))
+        );
+        let values = choose(&none, &Told::Corrected).unwrap();
+        assert_eq!(values.parameters.detector.kind, Kind::Corrected);
+        let there = |kinds: &[(&str, &str)]| {
+            Told::Detectors(
+                kinds.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect(),
+            )
+        };
+        let one = choose(&none, &there(&[("jf", "jungfrau"), ("cam", "opal")])).unwrap();
+        assert_eq!(
+            (one.parameters.detector.name.as_str(), one.parameters.detector.kind),
+            ("jf", Kind::Jungfrau)
+        );
+        let two = choose(&none, &there(&[("a", "jungfrau"), ("b", "epix10kaquad")])).unwrap_err();
+        assert!(two.to_string().contains("a (jungfrau), b (epix10kaquad)"), "{two}");
+        let named = Wishes { detector: Some("b".into()), ..Wishes::default() };
+        let one = choose(&named, &there(&[("a", "jungfrau"), ("b", "epix10kaquad")])).unwrap();
+        assert_eq!(one.parameters.detector.kind, Kind::Epix10ka);
+        assert!(choose(&none, &Told::Nothing).unwrap_err().to_string().contains("--detector NAME"));
+    }
+
+    #[test]
+    fn the_command_line_changes_single_keys() {
+        let set = ["spots.peakfinder8.snr = 7.5", "detector.name=Front", "hit.min_spots=3"]
+            .map(str::to_owned)
+            .to_vec();
+        let chosen = choose(&Wishes { set, ..Wishes::default() }, &Told::Corrected).unwrap();
+        let SpotFinder::Peakfinder8(p) = &chosen.parameters.spots else { panic!("{chosen:?}") };
+        assert_eq!((p.snr.to_string().as_str(), chosen.parameters.hit.min_spots), ("7.5", 3));
+        assert_eq!(chosen.parameters.detector.name, "Front");
+        for (set, why) in [
+            ("snr", "KEY=VALUE"),
+            ("spots.peakfinder8.snrr=6", "snr"),
+            ("detector.name.x=1", "no table"),
+            ("hit.min_spots=-1", "hit.min_spots"),
+        ] {
+            let wishes = Wishes { set: vec![set.to_owned()], ..Wishes::default() };
+            let error = choose(&wishes, &Told::Corrected).unwrap_err();
+            let text = format!("{:#}", anyhow::Error::from(error));
+            assert!(text.contains(why), "{set}: {text}");
+        }
+    }
+
+    #[test]
+    fn files_are_named_with_their_checksums_and_the_trial_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mask = folder.path().join("mask.npy");
+        std::fs::write(&mask, b"abc").unwrap();
+        let wishes = Wishes { masks: vec![mask.clone()], ..Wishes::default() };
+        let chosen =
+            choose(&wishes, &Told::Corrected).unwrap().with_geometry(Path::new("/d/a \"b\".cbf"), b"abc");
+        let again = Parameters::from_toml(&chosen.portable()).unwrap();
+        assert_eq!(again.masks[0].path, mask.display().to_string());
+        assert_eq!(again.masks[0].sha256, Sha256::of(b"abc"));
+        assert_eq!(again.geometry[0].path, "/d/a \"b\".cbf");
+        let trial = folder.path().join("trial.toml");
+        std::fs::write(
+            &trial,
+            "[detector]\nname = \"x\"\nkind = \"counts\"\n[[masks]]\npath = \"m.npy\"\nsha256 = \""
+                .to_owned()
+                + &"0".repeat(64)
+                + "\"\n",
+        )
+        .unwrap();
+        let chosen = choose(&Wishes { trial: Some(trial), ..Wishes::default() }, &Told::Nothing).unwrap();
+        let again = Parameters::from_toml(&chosen.portable()).unwrap();
+        assert_eq!(again.masks[0].path, folder.path().join("m.npy").display().to_string());
+    }
+}

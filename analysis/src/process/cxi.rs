@@ -110,3 +110,35 @@ fn fiducial(row: &Row) -> i32 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::geometry::{Geometry, Panel};
+
+    proptest! {
+        #[test]
+        fn the_plane_is_the_one_that_crystfels_geometries_are_for(panel in 0_u16..32, fast in 0_usize..388, slow in 0_usize..185) {
+            let shape = Shape { panels: 32, rows: 185, columns: 388 };
+            prop_assert_eq!(slab(shape), (1480, 1552));
+            #[allow(clippy::cast_precision_loss)] // small numbers
+            let spot = Spot {
+                panel, fast: fast as f32, slow: slow as f32, intensity: 1.0, peak: 1.0, background: 0.0, sigma: 1.0,
+                snr: 1.0, pixels: 1, resolution: 1.0,
+            };
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small numbers
+            let [x, y] = place(&spot, shape).map(|v| v as usize);
+            // A geometry of that one pixel of the plane, laid on the stack of panels, is that pixel of that panel.
+            let one = |x: usize, y: usize| Panel {
+                name: "p".into(), panel: 0, rows: y..y + 1, columns: x..x + 1, origin: [0.0, 0.0, 0.1],
+                fast: [1e-4, 0.0, 0.0], slow: [0.0, 1e-4, 0.0],
+            };
+            let panels = vec![one(x, y), one(1551, 1479)];
+            let laid = Geometry { panels, distance: 0.1 }.for_shape(shape).unwrap();
+            prop_assert_eq!(laid.panels[0].panel, usize::from(panel));
+            prop_assert_eq!((laid.panels[0].columns.start, laid.panels[0].rows.start), (fast, slow));
+        }
+    }
+}

@@ -207,3 +207,69 @@ pub(super) fn small_beside(lfn: &Lfn) -> Option<Lfn> {
     let (stem, ending) = lfn.file_name().rsplit_once('.')?;
     format!("{}smalldata/{stem}.smd.{ending}", lfn.folder()).parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(texts: &[&str]) -> Result<Files, FileError> {
+        Files::new(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>(), None)
+    }
+
+    fn names(lfns: &[Lfn]) -> Vec<&str> {
+        lfns.iter().map(Lfn::as_str).collect()
+    }
+
+    #[test]
+    fn files_of_a_run_find_each_other() {
+        let all = files(&[
+            "/d/mfxlv9518-r0012-s001-c000.xtc2",
+            "/d/mfxlv9518-r0012-s001-c001.xtc2",
+            "/d/smalldata/mfxlv9518-r0012-s002-c000.smd.xtc2",
+            "/d/mfxlv9518-r0012-s002-c000.xtc2",
+            "/d/mfxlv9518-r0013-s001-c000.xtc2",
+        ])
+        .unwrap();
+        assert_eq!(all.runs.len(), 2);
+        assert_eq!(all.runs[0].run.to_string(), "mfxlv9518/12");
+        let wanted = [
+            "/mfx/mfxlv9518/xtc/mfxlv9518-r0012-s001-c000.xtc2",
+            "/mfx/mfxlv9518/xtc/smalldata/mfxlv9518-r0012-s002-c000.smd.xtc2",
+        ];
+        assert_eq!(names(&all.runs[0].streams), wanted);
+        let small = small_beside(&all.runs[0].streams[0]).unwrap();
+        let place = all.location(&small).unwrap().to_string();
+        assert_eq!(place, "/d/smalldata/mfxlv9518-r0012-s001-c000.smd.xtc2");
+        let big: Lfn = "/mfx/mfxlv9518/xtc/mfxlv9518-r0012-s002-c001.xtc2".parse().unwrap();
+        assert_eq!(all.location(&big).unwrap().to_string(), "/d/mfxlv9518-r0012-s002-c001.xtc2");
+    }
+
+    #[test]
+    fn files_of_any_name_and_place_are_read() {
+        let all = files(&["a.cbf", "test_jungfrau05M_calib.xtc2", "/x/y.cxi"]).unwrap();
+        let run = &all.runs[0];
+        assert_eq!(run.run.to_string(), "local/0");
+        assert_eq!(names(&run.streams), ["/loc/local/xtc/test_jungfrau05M_calib.xtc2"]);
+        assert_eq!(names(&run.single), ["/loc/local/cbf/a.cbf", "/loc/local/hdf5/y.cxi"]);
+        assert_eq!(all.location(&run.single[0]).unwrap().to_string(), "a.cbf");
+        assert_eq!(all.location(&run.single[1]).unwrap().to_string(), "/x/y.cxi");
+        let far = files(&["root://door:1094//d/xpptut15-r0014-s000-c000.xtc2?authz=k"]).unwrap();
+        let small = small_beside(&far.runs[0].streams[0]).unwrap();
+        let text = far.location(&small).unwrap().to_string();
+        assert_eq!(text, "root://door:1094//d/smalldata/xpptut15-r0014-s000-c000.smd.xtc2");
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_told_apart_is_refused() {
+        for (texts, why) in [
+            (vec!["notes.txt"], "none of .xtc2"),
+            (vec!["a/x.cbf", "b/x.cbf"], "another folder"),
+            (vec!["x.cbf", "x.cbf"], "named before"),
+            (vec!["http://a/x.cbf"], "root://"),
+            (vec!["a b.cbf"], "cannot be named"),
+        ] {
+            let error = files(&texts).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    }
+}
