@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "constants that parse")]
 
 mod bad_input;
+mod beam_time;
 mod desk;
 mod index;
-mod beam_time;
 mod leaving;
 mod play;
 mod poison;
