@@ -137,7 +137,7 @@ impl Chosen {
     /// The trial as a file that means the same from anywhere: every path in it whole.
     pub fn portable(&self) -> String {
         let mut table: toml::Table = self.text.parse().unwrap_or_default();
-        let base = std::path::absolute(&self.base).unwrap_or_else(|_| self.base.clone());
+        let base = whole(&self.base).unwrap_or_else(|_| self.base.clone());
         for key in ["geometry", "constants", "masks"] {
             let Some(toml::Value::Array(inputs)) = table.get_mut(key) else { continue };
             for input in inputs {
@@ -153,7 +153,7 @@ impl Chosen {
     #[must_use]
     pub fn with_geometry(mut self, path: &Path, bytes: &[u8]) -> Self {
         if self.parameters.geometry.is_empty() {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            let path = whole(path).unwrap_or_else(|_| path.to_owned());
             // `display` never fails to be written, and what it writes as text is quoted by TOML.
             let path = toml::Value::from(path.display().to_string());
             let _ = write!(self.text, "\n[[geometry]]\npath = {path}\nsha256 = \"{}\"\n", Sha256::of(bytes));
@@ -162,14 +162,18 @@ impl Chosen {
     }
 }
 
+/// A path that means the same from anywhere, without the `..` that a trial's paths may not have.
+fn whole(path: &Path) -> std::io::Result<std::path::PathBuf> {
+    std::fs::canonicalize(path).or_else(|_| std::path::absolute(path))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, ChoiceError> {
     std::fs::read(path).map_err(|source| ChoiceError::Read { path: path.to_owned(), source })
 }
 
 /// A file as a trial names it.
 fn input(path: &Path) -> Result<toml::Value, ChoiceError> {
-    let whole =
-        std::path::absolute(path).map_err(|source| ChoiceError::Read { path: path.to_owned(), source })?;
+    let whole = whole(path).map_err(|source| ChoiceError::Read { path: path.to_owned(), source })?;
     let mut table = toml::Table::new();
     table.insert("path".to_owned(), whole.display().to_string().into());
     table.insert("sha256".to_owned(), Sha256::of(&read(path)?).to_string().into());

@@ -75,7 +75,7 @@ fn results_as_csv() {
     let text = String::from_utf8(text).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("experiment,run,event,unix_time_s,file,outcome,reason,spots,"), "{text}");
-    let begin = "mfxlv9518,12,1-5,631152001.000000";
+    let begin = "mfxlv9518,12,1-5,631152001";
     assert!(
         lines[1].starts_with(begin) && lines[1].contains(",hit,,2,2.25,,,9500.5,,77,40 141,spotfind,"),
         "{text}"

@@ -185,7 +185,9 @@ impl Line {
         }
         let begun = self.begun_held().next_back().map_or(next, |held| held.offset + 1);
         let waiting = self.held.get(self.begun).map_or(next, |held| held.offset);
-        (next, Note { until: begun.max(waiting.max(next) + self.window), alone: None, replay })
+        // What the note on Kafka lets be begun may be begun while this one is on its way there.
+        let allowed = self.noted.map_or(0, |noted| noted.until);
+        (next, Note { until: allowed.max(begun).max(waiting.max(next) + self.window), alone: None, replay })
     }
 
     /// Whether what stands on Kafka is not what should stand there when we leave.

@@ -64,7 +64,13 @@ impl Decider {
                         .is_some_and(|held| line.begun_before(held.offset) == 0 || chosen == Some(*partition))
             };
             if count > 0 || wanted {
-                let (next, note) = line.position(count, as_one(*partition));
+                // One is named only together with all that is done before it: what comes again would be named in its place,
+                // and its count lost.
+                let as_one = match as_one(*partition) {
+                    As::Alone if count < line.done() => As::Busy,
+                    as_one => as_one,
+                };
+                let (next, note) = line.position(count, as_one);
                 parts.push((*partition, count, next, note));
             }
         }
