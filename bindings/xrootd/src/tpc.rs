@@ -1,13 +1,15 @@
 //! Third-party copy driven by ourselves: the destination's server pulls from the source's, and we only introduce them.
 //!
-//! The rendezvous: open the destination with the source's name and a key; a first sync, which the server answers when it
-//! has a slot and has started its copy program (this may take long); open the source with the same key, which is the
-//! permission; a second sync, answered when the copy has ended. The source is opened only when the slot is granted, so
-//! that its permission cannot expire while the destination queues. No thread waits, nothing polls, and the library's
-//! own copy job with its 2.5 s grid is not used. It never verifies, renames or removes anything.
+//! The rendezvous: open the destination with the source's name and a key; open the source with the same key, which is the
+//! permission; a first sync, which the server answers when it has a slot and has started its copy program (this may take
+//! long); a second sync, answered when the copy has ended. The permission comes first because a source that meets the copy
+//! program before the permission parks it, and now and then forgets it there (seen with 5.5.3: one copy in some hundreds
+//! stood still for ever). Where the slot took so long that the permission may have expired, it is given again. No thread
+//! waits, nothing polls, and the library's own copy job with its 2.5 s grid is not used. It never verifies, renames or
+//! removes anything.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::call::{self, Pending};
 use crate::canonical;
@@ -19,6 +21,9 @@ use crate::url::{Endpoint, Url};
 
 /// The server promises an answer to a sync within 1800 s and forgets it then; it is asked again before.
 const SYNC_LASTS: Duration = Duration::from_secs(1700);
+
+/// A source remembers a permission for 7 s where nothing else is configured; an older one is given again.
+const PERMISSION_LASTS: Duration = Duration::from_secs(5);
 
 /// The deadline of a cancellation that nobody waits for.
 const CANCEL: Duration = Duration::from_secs(10);
@@ -114,10 +119,14 @@ pub struct Copying {
 
 #[derive(Debug)]
 enum Step {
-    /// The first sync is under way.
-    Queued(Pending<()>),
     /// The source is being opened.
     Authorising(Opening),
+    /// The source was opened then; the first sync is under way.
+    Queued(File, Instant, Pending<()>),
+    /// The slot came late: the source is being closed, to be opened again.
+    Renewing(Pending<()>),
+    /// The same, and it is being opened again.
+    AuthorisingAgain(Opening),
     /// Both sides are ready.
     Granted(File),
     /// The second sync is under way.
@@ -126,7 +135,7 @@ enum Step {
     Ended(Option<File>),
 }
 
-/// Opens the destination and asks for a slot there. `key` must be new.
+/// Opens the destination and begins to open the source. `key` must be new.
 pub async fn open(spec: &Spec, key: &Key, limits: &Limits) -> Result<Copying, Error> {
     let what = format!("copy {} to {}", spec.source.path(), spec.destination.path());
     let source_server =
@@ -165,7 +174,7 @@ pub async fn open(spec: &Spec, key: &Key, limits: &Limits) -> Result<Copying, Er
     if let Some(ttl) = spec.ttl {
         source = source.with_param("tpc.ttl", ttl.as_secs().max(1));
     }
-    let step = Step::Queued(destination.syncing(limits.slot));
+    let step = Step::Authorising(opening(&source, manner, limits)?);
     Ok(Copying {
         destination,
         destination_server,
@@ -189,23 +198,41 @@ impl Copying {
         self.sync_lasts = lasts;
     }
 
-    /// Waits for the slot and opens the source. Cancel-safe.
+    /// Opens the source and waits for a slot at the destination. Cancel-safe.
     pub async fn granted(&mut self) -> Result<(), Error> {
         loop {
             match &mut self.step {
-                Step::Queued(first) => match first.answer().await {
+                Step::Authorising(opening) => match opening.answer().await {
+                    Ok(source) => {
+                        let first = self.destination.syncing(self.limits.slot);
+                        self.step = Step::Queued(source, Instant::now(), first);
+                    }
+                    Err(error) => return Err(self.failed(error.at_source())),
+                },
+                Step::Queued(_, since, first) => match first.answer().await {
                     Ok(()) => {
-                        let (manner, limit) = (self.manner, self.limits.open);
-                        self.step = match File::opening(&self.source, OpenFlags::READ, 0, manner, limit) {
-                            Ok(opening) => Step::Authorising(opening),
-                            Err(error) => return Err(self.failed(error)),
+                        let is_fresh = since.elapsed() < PERMISSION_LASTS;
+                        self.step = match std::mem::replace(&mut self.step, Step::Ended(None)) {
+                            Step::Queued(source, ..) if is_fresh => Step::Granted(source),
+                            // Opened twice with one key, the source would take both back.
+                            Step::Queued(source, ..) => Step::Renewing(source.closing(self.limits.open)),
+                            other => other,
                         };
                     }
                     // It is still queued there: `close` must take it back.
                     Err(error) if error.code() == code::EXPIRED => return Err(error),
                     Err(error) => return Err(self.failed(error.unwrap_source())),
                 },
-                Step::Authorising(opening) => match opening.answer().await {
+                Step::Renewing(closed) => {
+                    if let Err(error) = closed.answer().await {
+                        tracing::debug!(%error, "closing a copy's source to open it again");
+                    }
+                    self.step = match opening(&self.source, self.manner, &self.limits) {
+                        Ok(opening) => Step::AuthorisingAgain(opening),
+                        Err(error) => return Err(self.failed(error)),
+                    };
+                }
+                Step::AuthorisingAgain(opening) => match opening.answer().await {
                     Ok(source) => self.step = Step::Granted(source),
                     Err(error) => return Err(self.failed(error.at_source())),
                 },
@@ -271,14 +298,17 @@ impl Copying {
     /// that the file must not be believed.
     pub async fn close(mut self, deadline: Duration) -> Result<(), Error> {
         let until = call::after(deadline);
-        if let Step::Queued(pending) | Step::Running(_, pending) = &mut self.step {
+        if let Step::Queued(.., pending) | Step::Running(_, pending) = &mut self.step {
             // A file with a sync under way cannot be closed.
             let _ = self.destination.fcntling(b"ofs.tpc cancel", deadline).answer().await;
             pending.settled(until).await;
         }
         let step = std::mem::replace(&mut self.step, Step::Ended(None));
         let source = match step {
-            Step::Granted(source) | Step::Running(source, _) | Step::Ended(Some(source)) => Some(source),
+            Step::Queued(source, ..)
+            | Step::Granted(source)
+            | Step::Running(source, _)
+            | Step::Ended(Some(source)) => Some(source),
             _ => None,
         };
         let mut destination = self.destination.closing(deadline);
@@ -298,10 +328,15 @@ impl Copying {
     }
 }
 
+/// Begins to open the source, which permits the copy.
+fn opening(source: &Url, manner: Manner, limits: &Limits) -> Result<Opening, Error> {
+    File::opening(source, OpenFlags::READ, 0, manner, limits.open)
+}
+
 impl Drop for Copying {
     fn drop(&mut self) {
-        if matches!(self.step, Step::Queued(_) | Step::Authorising(_) | Step::Granted(_) | Step::Running(..))
-        {
+        // Before the first sync there is nothing to be cancelled.
+        if !matches!(self.step, Step::Authorising(_) | Step::Ended(_)) {
             // On its way when this returns; nobody waits for the answer.
             drop(self.destination.fcntling(b"ofs.tpc cancel", CANCEL));
         }

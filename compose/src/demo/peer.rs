@@ -9,6 +9,7 @@ use lightrail_topics::Lfn;
 
 use super::tally::Course;
 use crate::logbook::now;
+use crate::xrootd::RESOLVER;
 
 /// The ends of the copies: `host:port` and prefix of both doors.
 #[derive(Clone, Debug)]
@@ -78,6 +79,7 @@ async fn several(from: &str, to: &str) -> anyhow::Result<(bool, Vec<String>)> {
 /// What went wrong, if anything. A second try has to overwrite what the first one left.
 async fn one(from: &str, to: &str, overwrite: bool) -> anyhow::Result<Option<String>> {
     let mut command = tokio::process::Command::new("xrdcp");
+    command.env(RESOLVER.0, RESOLVER.1);
     command.args(["--nopbar", "--tpc", "only", "--cksum", "adler32:source"]);
     command.args(overwrite.then_some("--force")).args([from, to]);
     let output =

@@ -161,10 +161,9 @@ async fn copies_wait_for_their_slot() -> Result<()> {
     let from = Server::start().await?;
     let to =
         Server::start_with("ofs.tpc autorm ttl 60 120 xfr 1 streams 0 pgm /usr/bin/xrdcp --server").await?;
-    from.put("/data/first", b"123")?;
+    from.put_sparse("/data/first", LONG)?;
     from.put("/data/second", b"1234")?;
-    // Its source is not opened, so its copy program waits there, and keeps the slot.
-    let first = tpc::open(&spec(&from, &to, "/data/first"), &key(), &Limits::default()).await?;
+    let first = started(&spec(&from, &to, "/data/first")).await?;
     let mut second = tpc::open(&spec(&from, &to, "/data/second"), &key(), &Limits::default()).await?;
     tokio::time::timeout(Duration::from_secs(1), second.granted()).await.expect_err("the only slot is taken");
     first.close(SOON).await?;
@@ -181,10 +180,14 @@ async fn a_slot_that_does_not_come_is_not_waited_for_longer_than_the_limit() -> 
     let from = Server::start().await?;
     let to =
         Server::start_with("ofs.tpc autorm ttl 60 120 xfr 1 streams 0 pgm /usr/bin/xrdcp --server").await?;
-    from.put("/data/first", b"123")?;
+    let slow = Server::start().await?;
+    slow.put_sparse("/data/first", LONG)?;
     from.put("/data/second", b"1234")?;
     let limits = Limits { slot: Duration::from_secs(1), ..Limits::default() };
-    let first = tpc::open(&spec(&from, &to, "/data/first"), &key(), &limits).await?;
+    // Its source stops answering, so that it keeps the slot.
+    let first = started(&spec(&slow, &to, "/data/first")).await?;
+    grown(&first, 1).await?;
+    slow.freeze().await?;
     let mut second = tpc::open(&spec(&from, &to, "/data/second"), &key(), &limits).await?;
     let begun = Instant::now();
     let error = second.granted().await.expect_err("the only slot is taken");
@@ -192,9 +195,38 @@ async fn a_slot_that_does_not_come_is_not_waited_for_longer_than_the_limit() -> 
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     // It gives up its place in the queue: a third one comes next.
     second.close(SOON).await?;
-    first.close(SOON).await?;
+    let _ = first.close(SOON).await;
+    slow.thaw()?;
     at_rest(&to, "/data/second").await?;
     copy(&spec(&from, &to, "/data/second")).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_that_has_expired_while_its_copy_queued_is_given_again() -> Result<()> {
+    // Permissions last 4 s, and are asked for no longer.
+    let from =
+        Server::start_with("ofs.tpc autorm ttl 4 4 xfr 9 streams 0 pgm /usr/bin/xrdcp --server").await?;
+    let slow = Server::start().await?;
+    let to =
+        Server::start_with("ofs.tpc autorm ttl 60 120 xfr 1 streams 0 pgm /usr/bin/xrdcp --server").await?;
+    slow.put_sparse("/data/first", LONG)?;
+    from.put("/data/second", b"1234")?;
+    let first = started(&spec(&slow, &to, "/data/first")).await?;
+    grown(&first, 1).await?;
+    slow.freeze().await?;
+    let mut second = tpc::open(&spec(&from, &to, "/data/second"), &key(), &Limits::default()).await?;
+    let long = Duration::from_secs(6);
+    tokio::time::timeout(long, second.granted()).await.expect_err("the only slot is taken");
+    let (cancelled, granted) = tokio::join!(first.cancel(SOON), second.granted());
+    cancelled?;
+    granted?;
+    slow.thaw()?;
+    let _ = first.close(SOON).await;
+    second.start()?;
+    second.wait(SOON).await?;
+    second.close(SOON).await?;
+    assert_eq!(std::fs::read(to.on_disk("/data/second"))?, b"1234");
     Ok(())
 }
 
