@@ -118,8 +118,10 @@ impl Reading {
     ) -> Result<Arc<Chain>, Failure<Bad, Bad>> {
         let (parameters, base) = (parameters.clone(), self.tables.base.clone());
         let alone = setup.configuration.is_some() || setup.geometry.is_some();
+        // What cannot be written is like no other.
+        let content = toml::to_string(parameters.as_ref()).unwrap_or_else(|_| trial.to_string());
         let key = ChainKey {
-            trial: trial.clone(),
+            content,
             inputs: inputs_of(&parameters, run),
             shape: setup.shape,
             run: alone.then_some(run),
@@ -238,10 +240,11 @@ struct Prepared {
     chain: Arc<Chain>,
 }
 
-/// What a chain depends on. Runs for which a trial names the same files share one.
+/// What a chain depends on. Runs for which a trial names the same files share one, and trials that say the same.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct ChainKey {
-    trial: TrialKey,
+    /// The trial's parameters.
+    content: String,
     inputs: Vec<(&'static str, usize)>,
     shape: Shape,
     /// Where the data themselves say how they are to be calibrated.
