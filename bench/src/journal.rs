@@ -13,6 +13,7 @@ use lightrail_mover::ledger::{Doors, ExperimentRules, Ledger, Limits, Outcome, R
 use lightrail_topics::events::{ClosedBy, Registration};
 use lightrail_topics::{Lfn, Millis, RunKey, RunNumber, SiteName};
 
+use crate::processor;
 use crate::report::{Bar, Row, tell};
 
 /// Cycles in one batch, as the owner puts together what is ready.
@@ -46,12 +47,12 @@ pub(crate) fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
 
 fn at_size(queued: usize, runs: usize) -> anyhow::Result<Vec<Row>> {
     let folder = tempfile::tempdir_in("target").context("no folder below target")?;
-    let before = resident();
+    let before = processor::resident("self")?;
     let mut world = World::new(&folder.path().join("journal"))?;
     world.fill(queued)?;
     #[allow(clippy::cast_precision_loss)]
     let per_entry = |bytes: u64| bytes as f64 / queued as f64;
-    let memory = per_entry(resident().saturating_sub(before));
+    let memory = per_entry(processor::resident("self")?.saturating_sub(before));
     let disk = per_entry(folder_size(&folder.path().join("journal"))?);
 
     let (mut ours, mut peer, mut single) = (Vec::new(), Vec::new(), Vec::new());
@@ -315,13 +316,6 @@ fn rules() -> Rules {
         has_logbook: false,
         silent_after: Duration::from_secs(600),
     }
-}
-
-/// Bytes of memory that this process has resident.
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    pages * 4096
 }
 
 fn folder_size(folder: &Path) -> anyhow::Result<u64> {

@@ -4,7 +4,9 @@
 mod analysis;
 mod journal;
 mod mover;
+mod processor;
 mod report;
+mod stream;
 
 use clap::{Parser, ValueEnum};
 
@@ -21,8 +23,10 @@ struct Cli {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scenario {
-    /// The analysis against psana's peakfinder8, DIALS and the truth.
+    /// The analysis: against psana's peakfinder8, DIALS and the truth; and as a stream on Kafka.
     Analysis,
+    /// Only the analysis as a stream on Kafka.
+    Stream,
     /// The mover against xrdcp.
     Mover,
     /// The journal against bare sled.
@@ -38,8 +42,14 @@ async fn main() -> anyhow::Result<()> {
         let mut settings = String::new();
         let (name, rows) = match scenario {
             Scenario::Analysis => {
-                settings = analysis::settings();
-                ("analysis", analysis::measure(cli.quick)?)
+                settings = format!("{}; {}", analysis::settings(), stream::settings());
+                let mut rows = analysis::measure(cli.quick)?;
+                rows.extend(stream::measure(cli.quick).await?);
+                ("analysis", rows)
+            }
+            Scenario::Stream => {
+                settings = stream::settings();
+                ("stream", stream::measure(cli.quick).await?)
             }
             Scenario::Mover => ("mover", mover::measure(cli.quick).await?),
             Scenario::Journal => ("journal", journal::measure(cli.quick)?),

@@ -110,6 +110,13 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// The value that so many percent are at most; of no values NaN.
+pub(crate) fn percentile(values: &[f64], percent: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get((sorted.len().saturating_sub(1)) * percent / 100).copied().unwrap_or(f64::NAN)
+}
+
 /// Says rows while others are still measured, on standard error.
 pub(crate) fn tell(rows: Vec<Row>) -> Vec<Row> {
     for row in &rows {

@@ -8,6 +8,7 @@ use lightrail_tests::stage::nersc;
 
 use super::bare::Bare;
 use super::{copies, peer};
+use crate::processor;
 use crate::report::{Bar, Row};
 
 const FILES: usize = 1000;
@@ -27,7 +28,7 @@ pub(super) async fn measure(stage: &Stage, quick: bool) -> anyhow::Result<Vec<Ro
         let (key, site) = (run.key.clone(), nersc());
         let open = stage.daq().open_found(&run).await?;
         let pid = stage.mover()?.pid();
-        let (begun, used) = (Instant::now(), processor_time(&pid.to_string())?);
+        let (begun, used) = (Instant::now(), processor::time(&pid.to_string())?);
         stage.daq().close(open)?;
         let limit = Duration::from_secs(300);
         stage
@@ -35,7 +36,7 @@ pub(super) async fn measure(stage: &Stage, quick: bool) -> anyhow::Result<Vec<Ro
             .until("the run to be available", limit, |seen| seen.manifest(&key, &site).map(drop))
             .await?;
         rates.push(files / begun.elapsed().as_secs_f64());
-        cpu.push(processor_time(&pid.to_string())?.saturating_sub(used).as_secs_f64() * 1e3 / files);
+        cpu.push(processor::time(&pid.to_string())?.saturating_sub(used).as_secs_f64() * 1e3 / files);
 
         let mut used = Duration::ZERO;
         let took = peer::patiently("the bare loop", async || {
@@ -44,9 +45,9 @@ pub(super) async fn measure(stage: &Stage, quick: bool) -> anyhow::Result<Vec<Ro
                 let lfn = copies::new_file(stage, SIZE)?.to_string();
                 orders.push((lfn.clone(), lfn, SIZE));
             }
-            let (begun, before) = (Instant::now(), processor_time("self")?);
+            let (begun, before) = (Instant::now(), processor::time("self")?);
             bare.copy_all(&orders, 16).await?;
-            used = processor_time("self")?.saturating_sub(before);
+            used = processor::time("self")?.saturating_sub(before);
             Ok(begun.elapsed())
         });
         bare_rates.push(files / took.await?.as_secs_f64());
@@ -66,14 +67,4 @@ pub(super) async fn measure(stage: &Stage, quick: bool) -> anyhow::Result<Vec<Ro
             Bar::AtMost(2.0),
         ),
     ])
-}
-
-/// User and system time of a process, in steps of 10 ms.
-fn processor_time(process: &str) -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The name in parentheses may hold spaces.
-    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-    let ticks: u64 =
-        after.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    Ok(Duration::from_millis(ticks * 10))
 }

@@ -1,0 +1,59 @@
+//! The analysis' services as a stream: from an image's message to its committed result, on a real broker with the real programs.
+//! Files lie in memory, as in a page cache, where nothing else is said.
+
+mod alone;
+mod latency;
+mod rates;
+mod soak;
+mod stand;
+mod watch;
+
+use std::time::Duration;
+
+use crate::report::{Row, tell};
+use rates::Trials;
+use stand::{Stand, Taken};
+
+/// Trials with the same parameters: as many times each image can be worked.
+const TRIALS: u32 = 220;
+
+/// What is printed with the table.
+pub(crate) fn settings() -> String {
+    "stream: jungfrau4M (8 panels of 512 x 1024) in 4 streams, 1 hit in 20, the simulator's own trial; workers of one thread; \
+     one broker (KRaft, 1 GiB of heap), 8 partitions; powders of hits and of 1 miss in 100"
+        .to_owned()
+}
+
+pub(crate) async fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    rows.extend(tell(big(quick).await?));
+    rows.extend(tell(soak::measure(quick).await?));
+    Ok(rows)
+}
+
+/// With images of 4.2 megapixels.
+async fn big(quick: bool) -> anyhow::Result<Vec<Row>> {
+    let images = if quick { 120 } else { 500 };
+    let taken = Taken { detector: "jungfrau4M", images, different: images, streams: 4, hit_rate: 0.05 };
+    let mut stand = Stand::start(taken).await?;
+    stand.apply(TRIALS).await?;
+    stand.index(images).await?;
+    let run = stand.images().await?;
+    // What the index has published is worked and forgotten: it warms nothing but the page cache.
+    let mut watch = watch::Watch::start(&stand).await?;
+    stand.start_workers(2, None).await?;
+    watch.until(run.len(), Duration::from_secs(60)).await?;
+    stand.stop_workers().await?;
+    let (mut trials, mut rows) = (Trials(2..=TRIALS), Vec::new());
+    let (of_workers, sustained) =
+        rates::workers(&mut stand, &run, &mut trials, if quick { 1 } else { 3 }).await?;
+    rows.extend(tell(of_workers));
+    let rounds = if quick { 1 } else { 3 };
+    rows.extend(tell(vec![rates::at_once(&mut stand, &run, &mut trials, (sustained, rounds)).await?]));
+    let period = Duration::from_secs(if quick { 20 } else { 180 });
+    rows.extend(tell(rates::keeping_up(&mut stand, &run, &mut trials, period).await?));
+    let singles = if quick { 400 } else { 3000 };
+    rows.extend(tell(latency::measure(&mut stand, &run, &mut trials, (sustained, singles)).await?));
+    rows.extend(tell(vec![rates::cold(&mut stand, &run, &mut trials).await?]));
+    Ok(rows)
+}

@@ -1,0 +1,84 @@
+//! From an image's message to its result, read committed, for single images at half of what the workers sustain; against the
+//! same image worked alone plus two transactional round trips of the broker, one for the message and one for the result.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use lightrail_topics::events::{Image, Start};
+use lightrail_topics::kafka::{Publisher, Timeouts};
+use lightrail_topics::{Millis, message};
+
+use super::alone::Alone;
+use super::rates::Trials;
+use super::stand::Stand;
+use super::watch::Watch;
+use crate::report::{Bar, Row, median, percentile};
+
+const SILENCE: Duration = Duration::from_secs(30);
+/// The first ones, while trials are compiled and connections made, are not counted.
+const WARM: usize = 50;
+/// After so many images one round trip is measured.
+const ROUND_TRIP_EVERY: usize = 20;
+/// The slowest one in a hundred, as multiples of the bar of the median.
+const TAIL: f64 = 3.0;
+
+pub(super) async fn measure(
+    stand: &mut Stand,
+    images: &[Image],
+    trials: &mut Trials,
+    (sustained, count): (f64, usize),
+) -> anyhow::Result<Vec<Row>> {
+    let one_alone = {
+        let alone = Alone::new(stand.store(), &stand.parameters()?, &images[0])?;
+        let times = alone.one_by_one(&images[..images.len().min(200)])?;
+        median(&times.iter().map(|took| took.as_secs_f64() * 1e3).collect::<Vec<_>>())
+    };
+    // One trial, so that nothing is compiled on the way.
+    let given = trials.images(&images[..images.len().min(count)], count)?;
+    stand.start_workers(2, None).await?;
+    let mut watch = Watch::start(stand).await?;
+    let other = Publisher::start(&stand.connection, &stand.topics, "bench-round-trip", Timeouts::default())?;
+    other.init(SILENCE).await?;
+    let start = Start { mover: "bench".parse()?, from: Millis(0), at: Millis(0) };
+    let round_trip = message::start(&start, "bench", Millis(0));
+    let (mut published, mut round_trips) = (Vec::with_capacity(count), Vec::new());
+    let publishing = async {
+        let mut tick = tokio::time::interval(Duration::from_secs_f64(2.0 / sustained));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for (number, image) in given.iter().enumerate() {
+            tick.tick().await;
+            if number % ROUND_TRIP_EVERY == 0 {
+                let begun = Instant::now();
+                other.publish(vec![round_trip.clone()]).await?;
+                round_trips.push(begun.elapsed().as_secs_f64() * 1e3);
+                tick.tick().await;
+            }
+            published.push(Instant::now());
+            stand.publish(std::slice::from_ref(image)).await?;
+        }
+        anyhow::Ok(())
+    };
+    let (done, watched) = tokio::join!(publishing, watch.until(count, SILENCE));
+    done?;
+    watched.with_context(|| stand.said())?;
+    stand.stop_workers().await?;
+    let mut waits = Vec::with_capacity(count);
+    for (image, at) in given.iter().zip(&published).skip(WARM) {
+        let came = watch.of(&image.key()).context("all have results")?;
+        waits.push(came.saturating_duration_since(*at).as_secs_f64() * 1e3);
+    }
+    let allowed = one_alone + 2.0 * median(&round_trips);
+    let what = format!("single images, {:.0} a second, message -> result", sustained / 2.0);
+    let (p50, p99) = (percentile(&waits, 50), percentile(&waits, 99));
+    let peer = "peer: one image alone + 2 round trips";
+    Ok(vec![
+        Row::alone(
+            "one image of 4.2 megapixels alone: read, decode, calibrate, find spots",
+            "ms",
+            &[one_alone],
+        ),
+        Row::alone("a transactional round trip of the broker meanwhile", "ms", &round_trips),
+        Row::against(format!("{what}, p50; {peer}"), "ms", &[p50], &[allowed], Bar::AtMost(1.0)),
+        Row::against(format!("{what}, p99; {peer}"), "ms", &[p99], &[allowed], Bar::AtMost(TAIL)),
+    ])
+}

@@ -1,0 +1,212 @@
+//! How many images a second come to committed results: at the pace of a beam, all at once, with one and more workers against the
+//! same reads and kernels without Kafka, and from a cold disk. Images of 4.2 megapixels, one in twenty with a crystal.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use lightrail_topics::TrialNumber;
+use lightrail_topics::events::Image;
+
+use super::alone::Alone;
+use super::stand::Stand;
+use super::watch::Watch;
+use crate::processor;
+use crate::report::{Bar, Row, median, percentile};
+
+/// A beam's images a second.
+const BEAM: f64 = 120.0;
+/// Images of a transaction are those of so long.
+const EVERY: Duration = Duration::from_millis(100);
+/// No result for so long: something is wrong.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Workers that share the machine's cores.
+const WORKERS: [usize; 3] = [1, 2, 4];
+/// Processor seconds of an image with the seed system, indexing included.
+const SEED: f64 = 6.9;
+/// After the last image was published: what is worked and committed then.
+const BEHIND: Duration = Duration::from_secs(1);
+
+/// Trials that were not used yet: each image may have one result under each.
+pub(super) struct Trials(pub(super) std::ops::RangeInclusive<u32>);
+
+impl Trials {
+    /// So many images as messages: the run's under one trial after the other.
+    pub(super) fn images(&mut self, of: &[Image], count: usize) -> anyhow::Result<Vec<Image>> {
+        let mut images = Vec::with_capacity(count);
+        while images.len() < count {
+            let trial = TrialNumber(self.0.next().context("no trial is left")?);
+            let more = of.iter().take(count - images.len());
+            images.extend(more.map(|image| Image { trial, ..image.clone() }));
+        }
+        Ok(images)
+    }
+}
+
+/// Throughput of workers against the same without Kafka. Gives the rows, and what two workers sustain.
+pub(super) async fn workers(
+    stand: &mut Stand,
+    images: &[Image],
+    trials: &mut Trials,
+    rounds: usize,
+) -> anyhow::Result<(Vec<Row>, f64)> {
+    let (mut rows, mut sustained) = (Vec::new(), 0.0);
+    let alone = Alone::new(stand.store(), &stand.parameters()?, &images[0])?;
+    for workers in WORKERS {
+        let (mut ours, mut peer) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            peer.push(alone.rate(images, workers)?);
+            let given = trials.images(images, 3 * images.len())?;
+            ours.push(burst(stand, &given, workers).await?.1);
+        }
+        let name = format!(
+            "results committed with workers of one thread: {workers}; peer: as many threads with the same reads and kernels"
+        );
+        rows.push(Row::against(name, "images/s", &ours, &peer, Bar::AtLeast(0.9)));
+        if workers == 2 {
+            sustained = median(&ours);
+        }
+    }
+    Ok((rows, sustained))
+}
+
+/// A whole run that is there at once.
+pub(super) async fn at_once(
+    stand: &mut Stand,
+    images: &[Image],
+    trials: &mut Trials,
+    (sustained, rounds): (f64, usize),
+) -> anyhow::Result<Row> {
+    let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let given = trials.images(images, 4 * images.len())?;
+        ours.push(burst(stand, &given, 2).await?.0.as_secs_f64());
+        #[allow(clippy::cast_precision_loss)] // numbers of images
+        peer.push(given.len() as f64 / sustained);
+    }
+    let name =
+        format!("last result of {} images that are published at once; peer: images / rate", 4 * images.len());
+    Ok(Row::against(name, "s", &ours, &peer, Bar::AtMost(1.1)))
+}
+
+/// Publishes all at once: how long until the last result, and images a second in the middle.
+async fn burst(stand: &mut Stand, images: &[Image], workers: usize) -> anyhow::Result<(Duration, f64)> {
+    stand.start_workers(workers, None).await?;
+    let mut watch = Watch::start(stand).await?;
+    let begun = Instant::now();
+    let (published, watched) = tokio::join!(stand.publish(images), watch.until(images.len(), SILENCE));
+    published?;
+    watched.with_context(|| stand.said())?;
+    stand.stop_workers().await?;
+    let took = watch.last().context("there are results")?.duration_since(begun);
+    Ok((took, watch.rate().context("there are many")?))
+}
+
+/// At a beam's pace for so long.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // numbers of images
+pub(super) async fn keeping_up(
+    stand: &mut Stand,
+    images: &[Image],
+    trials: &mut Trials,
+    period: Duration,
+) -> anyhow::Result<Vec<Row>> {
+    let count = (BEAM * period.as_secs_f64()) as usize;
+    let given = trials.images(images, count)?;
+    stand.start_workers(2, None).await?;
+    let mut watch = Watch::start(stand).await?;
+    let used = processor_times(stand)?;
+    let mut published: Vec<Instant> = Vec::with_capacity(count);
+    let begun = Instant::now();
+    let publishing = async {
+        let mut tick = tokio::time::interval(EVERY);
+        while published.len() < count {
+            tick.tick().await;
+            let due = ((begun.elapsed().as_secs_f64() * BEAM) as usize).min(count);
+            let some = &given[published.len()..due];
+            published.extend(some.iter().map(|_| Instant::now()));
+            stand.publish(some).await?;
+        }
+        anyhow::Ok(())
+    };
+    let (done, watched) = tokio::join!(publishing, watch.until(count, SILENCE));
+    done?;
+    watched.with_context(|| stand.said())?;
+    let used: Vec<f64> = processor_times(stand)?
+        .iter()
+        .zip(used)
+        .map(|(now, before)| (*now - before) / count as f64)
+        .collect();
+    stand.stop_workers().await?;
+    let (last_published, last) =
+        (*published.last().context("some were published")?, watch.last().context("there are results")?);
+    let rate = count as f64 / last.duration_since(begun).as_secs_f64();
+    let behind = last.saturating_duration_since(last_published);
+    let keys = given.iter().map(Image::key).zip(&published);
+    let waits: Vec<f64> = keys
+        .filter_map(|(key, at)| Some(watch.of(&key)?.saturating_duration_since(*at).as_secs_f64() * 1e3))
+        .collect();
+    let what = format!("{BEAM} images/s for {} s, 4.2 megapixels, powders on", period.as_secs());
+    let holds = behind <= BEHIND;
+    Ok(vec![
+        Row::judged(format!("{what}: results"), "images/s", rate, Some(BEAM), BEAM * 0.99, holds, 1),
+        Row::judged(
+            format!("{what}: last image published -> last result"),
+            "s",
+            behind.as_secs_f64(),
+            None,
+            BEHIND.as_secs_f64(),
+            holds,
+            1,
+        ),
+        Row::alone(format!("{what}: image published -> result, p50"), "ms", &[percentile(&waits, 50)]),
+        Row::alone(format!("{what}: image published -> result, p99"), "ms", &[percentile(&waits, 99)]),
+        Row::against(
+            format!("{what}: workers; peer: the seed system, indexing included"),
+            "core-s/image",
+            &[used[0]],
+            &[SEED],
+            Bar::Told,
+        ),
+        Row::alone(format!("{what}: all of the machine"), "core-s/image", &[used[1]]),
+    ])
+}
+
+/// From files of which nothing is in memory.
+pub(super) async fn cold(stand: &mut Stand, images: &[Image], trials: &mut Trials) -> anyhow::Result<Row> {
+    let disk = tempfile::tempdir_in("target")?;
+    copy_cold(stand.store(), disk.path())?;
+    let given = trials.images(images, images.len())?;
+    stand.start_workers(2, Some(&disk.path().canonicalize()?)).await?;
+    let mut watch = Watch::start(stand).await?;
+    stand.publish(&given).await?;
+    watch.until(given.len(), SILENCE).await.with_context(|| stand.said())?;
+    stand.stop_workers().await?;
+    let rate = watch.rate().context("there are many")?;
+    Ok(Row::alone("results committed from a cold disk, 2 workers", "images/s", &[rate]))
+}
+
+/// Copies a folder and has its bytes forgotten by the page cache.
+fn copy_cold(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let copy = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir(&copy)?;
+            copy_cold(&entry.path(), &copy)?;
+        } else {
+            std::fs::copy(entry.path(), &copy)?;
+            let file = std::fs::File::open(&copy)?;
+            file.sync_all()?;
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Processor seconds of all workers, and of the whole machine.
+fn processor_times(stand: &Stand) -> anyhow::Result<[f64; 2]> {
+    let pids = stand.pids();
+    let workers = pids.iter().map(|pid| processor::time(&pid.to_string()));
+    let workers = workers.sum::<anyhow::Result<Duration>>()?;
+    Ok([workers, processor::machine()?].map(|time| time.as_secs_f64()))
+}

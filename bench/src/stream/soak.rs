@@ -1,0 +1,62 @@
+//! Small images by the hundred thousand: a worker's memory stays flat, and a run of 30,000 is indexed within a second.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::rates::Trials;
+use super::stand::{Stand, Taken};
+use super::watch::Watch;
+use crate::processor;
+use crate::report::Row;
+
+/// Images of the run.
+const RUN: u64 = 30_000;
+/// The run's images are to be published within.
+const INDEXED_WITHIN: Duration = Duration::from_secs(1);
+/// How much more memory a worker may have at the end than when everything was in use once.
+const GROWTH: f64 = 1.1;
+const SILENCE: Duration = Duration::from_secs(60);
+
+#[allow(clippy::cast_precision_loss)] // numbers of images and bytes
+pub(super) async fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
+    let images: usize = if quick { 120_000 } else { 1_000_000 };
+    let taken = Taken { detector: "jungfrau32k", images: RUN, different: 300, streams: 4, hit_rate: 0.05 };
+    let mut stand = Stand::start(taken).await?;
+    stand.apply(40).await?;
+    let indexed = stand.index(RUN).await?;
+    let run = stand.images().await?;
+    let mut rows = vec![Row::judged(
+        format!("run.available -> its {RUN} images published, read committed"),
+        "s",
+        indexed.as_secs_f64(),
+        None,
+        INDEXED_WITHIN.as_secs_f64(),
+        indexed <= INDEXED_WITHIN,
+        1,
+    )];
+    // The first trial's images were published by the index, and are worked first.
+    let mut trials = Trials(2..=40);
+    let mut watch = Watch::start(&stand).await?;
+    stand.start_workers(1, None).await?;
+    let pid = stand.pids().first().context("there is one worker")?.to_string();
+    let (mut done, mut memory) = (run.len(), Vec::new());
+    watch.until(done, SILENCE).await.with_context(|| stand.said())?;
+    while done < images {
+        let given = trials.images(&run, run.len())?;
+        done += given.len();
+        let (published, watched) = tokio::join!(stand.publish(&given), watch.until(done, SILENCE));
+        published?;
+        watched.with_context(|| stand.said())?;
+        memory.push(processor::resident(&pid)? as f64 / 1e6);
+    }
+    stand.stop_workers().await?;
+    // Everything was in use once after a tenth.
+    let early = memory[memory.len() / 10];
+    let late = *memory.last().context("memory was looked at")?;
+    let what = format!("a worker's memory after {done} small images");
+    rows.push(Row::judged(what, "MB", late, Some(early), GROWTH, late <= early * GROWTH, memory.len()));
+    let rate = watch.rate().context("there are many")?;
+    rows.push(Row::alone("small images, results committed by one worker", "images/s", &[rate]));
+    Ok(rows)
+}

@@ -1,0 +1,75 @@
+//! Who waits for results: reads them committed as they come, and remembers when each came. Judges nothing.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use lightrail_topics::events::Outcome;
+use lightrail_topics::kafka::{Admin, Isolation, Offset, Reader};
+use lightrail_topics::{Event, ImageInTrial, Topic, Topics, decode};
+
+use super::stand::Stand;
+
+/// When results came.
+pub(super) struct Watch {
+    reader: Reader,
+    topics: Topics,
+    came: HashMap<ImageInTrial, Instant>,
+    /// In their order.
+    times: Vec<Instant>,
+}
+
+impl Watch {
+    /// Results that come from now on. Nobody works meanwhile.
+    pub(super) async fn start(stand: &Stand) -> anyhow::Result<Self> {
+        let name = stand.topics.name(Topic::Results);
+        let admin = Admin::new(&stand.connection, Duration::from_secs(30));
+        let ends = admin.watermarks(&name).await?;
+        let all: Vec<_> =
+            ends.into_iter().map(|(partition, _, end)| (name.clone(), partition, Offset::At(end))).collect();
+        let reader = Reader::assign(&stand.connection, &all, Isolation::ReadCommitted)?;
+        Ok(Self { reader, topics: stand.topics.clone(), came: HashMap::new(), times: Vec::new() })
+    }
+
+    /// Takes results until there are so many in all; `waits` is how long none may come.
+    pub(super) async fn until(&mut self, images: usize, waits: Duration) -> anyhow::Result<()> {
+        while self.times.len() < images {
+            let there = self.times.len();
+            let next = tokio::time::timeout(waits, self.reader.next()).await;
+            let record = next
+                .with_context(|| format!("after {there} of {images} results none came for {waits:?}"))?
+                .context("the reader has ended")??;
+            let now = Instant::now();
+            match decode(&self.topics, &record)? {
+                Event::Result(result) => {
+                    let is_good = matches!(result.outcome, Outcome::Hit | Outcome::Miss);
+                    ensure!(is_good, "an image ended badly: {result:?}");
+                    let key = result.key();
+                    ensure!(self.came.insert(key, now).is_none(), "a second result: {result:?}");
+                    self.times.push(now);
+                }
+                Event::Settled => {}
+                other => anyhow::bail!("{other:?} is no result"),
+            }
+        }
+        Ok(())
+    }
+
+    /// When an image's result came.
+    pub(super) fn of(&self, image: &ImageInTrial) -> Option<Instant> {
+        self.came.get(image).copied()
+    }
+
+    /// When the last one came.
+    pub(super) fn last(&self) -> Option<Instant> {
+        self.times.last().copied()
+    }
+
+    /// Results a second between the first tenth and the last: neither the start nor the end of a burst counts.
+    #[allow(clippy::cast_precision_loss)] // numbers of images
+    pub(super) fn rate(&self) -> Option<f64> {
+        let (from, to) = (self.times.len() / 10, self.times.len() * 9 / 10);
+        let took = self.times.get(to)?.duration_since(*self.times.get(from)?);
+        Some((to - from) as f64 / took.as_secs_f64())
+    }
+}
