@@ -4,6 +4,7 @@
 //! ([`crate::work::stages`]); only where they come from and where the results go is different.
 
 mod chosen;
+mod cores;
 pub mod csv;
 pub mod cxi;
 mod files;
@@ -16,6 +17,7 @@ mod tests;
 mod work;
 
 pub use chosen::{ChoiceError, Chosen, Told, Wishes, choose};
+pub use cores::{Cores, Fallen};
 pub use files::{FileError, Files, RunFiles};
 pub use images::{RunImages, of_run, told};
 pub use summary::{Counts, Summary};

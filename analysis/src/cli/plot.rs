@@ -215,11 +215,12 @@ impl OfImage {
         };
         let bad = |bad: crate::work::stages::Bad| Failure::Other(anyhow!("{}: {}", image.image, bad.cause));
         let extents = process::bytes(&opened.files, &opened.source, &image).await.map_err(bad)?;
-        let prepared = Tables::default().prepare(&working, &image, &extents).await;
+        let prepared = Tables::new(working.cores()).prepare(&working, &image, &extents).await;
         let Prepared { decoder, chain } = prepared.map_err(|unready| match unready {
             Unready::Image(why) => bad(why),
             Unready::Trial(error) => Failure::Usage(anyhow!("{}", error.line())),
             Unready::Detector(error) => Failure::Usage(anyhow!("{}", error.line())),
+            Unready::Stuck => Failure::Other(anyhow!("{}: no thread was free", image.image)),
         })?;
         let job = Job { image: std::sync::Arc::new(image.clone()), extents, decoder, chain };
         let mut workspace = Workspace::default();

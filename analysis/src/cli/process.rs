@@ -115,9 +115,9 @@ impl Process {
             };
             written = write(out, &done, &trial)?;
         }
-        let process::Outcomes { rows, elapsed, processor, left, .. } = &done;
-        let summary =
-            Summary { rows, faults: &faults, left: *left, elapsed: *elapsed, processor: *processor, threads };
+        let process::Outcomes { rows, elapsed, processor, left, stuck, .. } = &done;
+        let (left, stuck, elapsed, processor) = (*left, *stuck, *elapsed, *processor);
+        let summary = Summary { rows, faults: &faults, left, stuck, elapsed, processor, threads };
         say!("{summary}");
         for path in written {
             say!("{}", path.display());

@@ -83,6 +83,8 @@ pub struct Summary<'s> {
     pub faults: &'s [String],
     /// Images that were not begun.
     pub left: usize,
+    /// Whether it stopped by itself: images that did not come back held all threads.
+    pub stuck: bool,
     /// From the first read to the last row.
     pub elapsed: Duration,
     /// Processor time.
@@ -217,7 +219,8 @@ impl fmt::Display for Summary<'_> {
             writeln!(f, "images may be missing: {fault}")?;
         }
         if self.left > 0 {
-            writeln!(f, "stopped: {} images were not begun", self.left)?;
+            let why = if self.stuck { ", for images that do not come back hold all threads" } else { "" };
+            writeln!(f, "stopped: {} images were not begun{why}", self.left)?;
         }
         Ok(())
     }

@@ -162,6 +162,7 @@ fn the_summary_tells_counts_rates_and_causes() {
         rows: &rows,
         faults: &["s001: the file ends in a datagram".to_owned()],
         left: 2,
+        stuck: false,
         elapsed: std::time::Duration::from_secs(2),
         processor: std::time::Duration::from_secs(7),
         threads: 2,

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::chosen::Chosen;
+use super::cores::{Cores, Fallen};
 use super::files::Files;
 use super::table::Row;
 use crate::decode::{DecodeError, Decoder, Setup};
@@ -20,6 +21,9 @@ use crate::inputs::{self, InputError};
 use crate::pipeline::{Chain, Workspace};
 use crate::source::{Extent, Source, SourceError};
 use crate::work::stages::{Bad, Job, Progress, Stages, Worked};
+
+#[cfg(test)]
+mod tests;
 
 /// No image's part is longer than that; what says so is damaged.
 const LONGEST_EXTENT: u64 = 1 << 30;
@@ -46,6 +50,8 @@ pub struct Outcomes {
     pub processor: Duration,
     /// Images that were not begun: it was stopped before.
     pub left: usize,
+    /// Whether it stopped by itself: images that did not come back held all threads.
+    pub stuck: bool,
 }
 
 /// How images are worked.
@@ -82,8 +88,9 @@ pub struct Prepared {
 }
 
 /// What is made once for many images.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tables {
+    cores: Cores,
     decoders: HashMap<(RunKey, u32), Arc<Decoder>>,
     chains: Vec<(RunKey, Setup, Arc<Chain>)>,
     /// Runs for which the trial does not fit, and why.
@@ -99,9 +106,33 @@ pub enum Unready {
     Trial(InputError),
     /// The trial's detector is not in the data.
     Detector(DecodeError),
+    /// Nobody's: no thread was free for it, for too long.
+    Stuck,
+}
+
+impl From<Fallen> for Unready {
+    fn from(fallen: Fallen) -> Self {
+        match fallen {
+            Fallen::Bad(bad) => Self::Image(bad),
+            Fallen::Stuck => Self::Stuck,
+        }
+    }
+}
+
+impl Working<'_> {
+    /// The cores that the images are worked on.
+    pub fn cores(&self) -> Cores {
+        let limit = self.chosen.parameters.time_limit.clamp(0.001, 1e6);
+        Cores::new(self.threads, Duration::from_secs_f64(limit))
+    }
 }
 
 impl Tables {
+    /// Nothing is made yet; `cores` make it.
+    pub fn new(cores: Cores) -> Self {
+        Self { cores, decoders: HashMap::new(), chains: Vec::new(), unfit: HashMap::new() }
+    }
+
     /// The tables for an image whose bytes are here.
     pub async fn prepare(
         &mut self,
@@ -127,8 +158,13 @@ impl Tables {
         if let Some((.., chain)) = known {
             return Ok(Prepared { decoder, chain: chain.clone() });
         }
-        let pieces: Vec<_> = image.extents.iter().zip(extents.iter().map(Vec::as_slice)).collect();
-        let setup = match decoder.setup(&image.image.event, &pieces) {
+        let (making, of, bytes) = (decoder.clone(), image.clone(), extents.to_vec());
+        let begun = Progress::default();
+        let setup = self.cores.run(&begun, move || {
+            let pieces: Vec<_> = of.extents.iter().zip(bytes.iter().map(Vec::as_slice)).collect();
+            making.setup(&of.image.event, &pieces)
+        });
+        let setup = match setup.await? {
             Ok(Setup { shape, configuration, geometry }) => Setup {
                 shape,
                 configuration,
@@ -143,8 +179,10 @@ impl Tables {
         if let Some((.., chain)) = known {
             return Ok(Prepared { decoder, chain: chain.clone() });
         }
-        let Chosen { parameters, base, .. } = working.chosen;
-        let chain = match inputs::compile(parameters, run.run, setup.clone(), base) {
+        let Chosen { parameters, base, .. } = working.chosen.clone();
+        let (number, own) = (run.run, setup.clone());
+        let chain = Cores::run_long(move || inputs::compile(&parameters, number, own, &base));
+        let chain = match chain.await.map_err(Unready::Image)? {
             Ok(chain) => Arc::new(chain),
             Err(error) => {
                 self.unfit.insert(run.clone(), error.line());
@@ -201,6 +239,8 @@ async fn fetch(files: &Files, source: &Source, lfn: &Lfn, offset: u64, length: u
 enum Ready {
     Job(Job),
     Bad(Arc<Image>, Bad),
+    /// Not begun: no thread was free for it.
+    Stuck,
 }
 
 /// Works all images; `seen` is told each row as it comes, in no order.
@@ -216,11 +256,11 @@ pub async fn work(
     let threads = working.threads.max(1);
     let (total, mut outcomes) = (images.len(), Outcomes::default());
     let (give, take) = mpsc::channel::<(usize, Ready)>(threads);
-    let workspaces: Arc<Mutex<Vec<Workspace>>> = Arc::default();
+    let (cores, workspaces) = (working.cores(), Workspaces::default());
     let mut numbered: Vec<(usize, Row)> = Vec::with_capacity(total);
 
     let reading = async {
-        let mut tables = Tables::default();
+        let mut tables = Tables::new(cores.clone());
         let mut read = stream::iter(images.into_iter().enumerate())
             .take_while(|_| std::future::ready(!working.stop.is_cancelled()))
             .map(|(number, image)| async move {
@@ -245,6 +285,7 @@ pub async fn work(
                     Err(Unready::Detector(error)) => {
                         Ready::Bad(image, Bad::new(Outcome::Refused, Stage::Read, error.line()))
                     }
+                    Err(Unready::Stuck) => Ready::Stuck,
                 },
             };
             if give.send((number, ready)).await.is_err() {
@@ -255,22 +296,32 @@ pub async fn work(
         Ok(tables)
     };
 
-    let stages = &working.stages;
-    let workspaces = &workspaces;
+    let (stages, cores, workspaces) = (&working.stages, &cores, &workspaces);
     let mut done = stream::unfold(take, |mut take| async { take.recv().await.map(|ready| (ready, take)) })
         .map(|(number, ready)| async move {
             match ready {
-                Ready::Bad(image, bad) => (number, row(&image, Err(bad))),
+                Ready::Bad(image, bad) => Some((number, row(&image, Err(bad)))),
                 Ready::Job(job) => {
                     let image = job.image.clone();
-                    (number, row(&image, on_a_core(stages.clone(), workspaces.clone(), job).await))
+                    match on_a_core(cores, stages.clone(), workspaces.clone(), job).await {
+                        Ok(worked) => Some((number, row(&image, Ok(worked)))),
+                        Err(Fallen::Bad(bad)) => Some((number, row(&image, Err(bad)))),
+                        Err(Fallen::Stuck) => None,
+                    }
                 }
+                Ready::Stuck => None,
             }
         })
         .buffer_unordered(threads)
         .boxed();
+    let stuck = &mut outcomes.stuck;
     let gathering = async {
-        while let Some((number, row)) = done.next().await {
+        while let Some(one) = done.next().await {
+            let Some((number, row)) = one else {
+                *stuck = true;
+                working.stop.cancel();
+                continue;
+            };
             seen(&row);
             numbered.push((number, row));
         }
@@ -287,15 +338,18 @@ pub async fn work(
     Ok(outcomes)
 }
 
-/// Takes an image through its stages on a thread that may block. A stage that panics ends the image, not the program.
+type Workspaces = Arc<Mutex<Vec<Workspace>>>;
+
+/// Takes an image through its stages. One that panics or does not come back takes its workspace with it.
 async fn on_a_core(
+    cores: &Cores,
     stages: Arc<dyn Stages>,
-    workspaces: Arc<Mutex<Vec<Workspace>>>,
+    workspaces: Workspaces,
     job: Job,
-) -> Result<Worked, Bad> {
+) -> Result<Worked, Fallen> {
     let progress = Arc::new(Progress::default());
     let told = progress.clone();
-    let worked = tokio::task::spawn_blocking(move || {
+    let worked = cores.run(&progress, move || {
         let mut workspace = {
             let mut free = workspaces.lock().unwrap_or_else(PoisonError::into_inner);
             free.pop().unwrap_or_default()
@@ -304,17 +358,7 @@ async fn on_a_core(
         workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
         worked
     });
-    worked.await.unwrap_or_else(|error| {
-        let cause = match error.try_into_panic() {
-            Ok(panic) => match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-                (Some(text), _) => (*text).to_owned(),
-                (_, Some(text)) => text.clone(),
-                _ => "it panicked".to_owned(),
-            },
-            Err(error) => error.to_string(),
-        };
-        Err(Bad::new(Outcome::Failed, progress.stage(), cause))
-    })
+    worked.await?.map_err(Fallen::Bad)
 }
 
 fn row(image: &Image, worked: Result<Worked, Bad>) -> Row {

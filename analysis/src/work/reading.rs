@@ -42,6 +42,11 @@ pub(super) struct Reading {
 /// An image made ready, and how long it may be worked.
 pub(super) type Ready = (Job, Duration);
 
+/// How long an image of a trial may be worked.
+fn limit(parameters: &Parameters) -> Duration {
+    Duration::from_secs_f64(parameters.time_limit.clamp(0.001, 1e6))
+}
+
 impl Reading {
     /// Makes an image ready.
     pub(super) async fn read(&self, image: Arc<Image>) -> Result<Ready, Bad> {
@@ -52,9 +57,8 @@ impl Reading {
             image.extents.iter().map(|extent| self.fetch(&extent.lfn, extent.offset, extent.length));
         let extents = try_join_all(extents).await?;
         let ready = self.ready(&key, &parameters, &image, &extents).await?;
-        let limit = Duration::from_secs_f64(parameters.time_limit.clamp(0.001, 1e6));
         let Prepared { decoder, chain } = ready;
-        Ok((Job { image, extents, decoder, chain }, limit))
+        Ok((Job { image, extents, decoder, chain }, limit(&parameters)))
     }
 
     /// The tables for an image: its own bytes tell what its trial is compiled for, where it is the first.
@@ -69,7 +73,7 @@ impl Reading {
         let key = (trial.clone(), run, image.configure.clone());
         let prepared = self.tables.prepared.get_or_make(&key, async || {
             let decoder = self.decoder(parameters, &image.configure).await?;
-            let setup = self.setup(&decoder, image, extents).await?;
+            let setup = self.setup(&decoder, image, extents, limit(parameters)).await?;
             let chain = self.chain(trial, parameters, image.image.run.run, setup).await?;
             Ok(Prepared { decoder, chain })
         });
@@ -97,15 +101,17 @@ impl Reading {
         decoder: &Arc<Decoder>,
         image: &Arc<Image>,
         extents: &[Vec<u8>],
+        limit: Duration,
     ) -> Result<Setup, Failure<Bad, Bad>> {
         let (decoder, image, extents) = (decoder.clone(), image.clone(), extents.to_vec());
         let setup = tokio::task::spawn_blocking(move || {
             let pieces: Vec<_> = image.extents.iter().zip(extents.iter().map(Vec::as_slice)).collect();
             decoder.setup(&image.image.event, &pieces)
         });
-        match setup.await {
-            Ok(setup) => setup.map_err(|error| failure(&error)),
-            Err(panic) => Err(Failure::Trouble(Bad::new(Outcome::Failed, Stage::Read, panic))),
+        match tokio::time::timeout(limit, setup).await {
+            Err(_) => Err(Failure::Trouble(Bad::timeout(Stage::Read))),
+            Ok(Ok(setup)) => setup.map_err(|error| failure(&error)),
+            Ok(Err(panic)) => Err(Failure::Trouble(Bad::new(Outcome::Failed, Stage::Read, panic))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is done with an image on a compute thread: decode, calibrate, find spots, decide, add to the powders. Blocking work
 //! on what was read before; no Kafka, no file.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -56,6 +57,18 @@ impl Bad {
             None => cause,
         };
         Self { outcome, stage, cause }
+    }
+
+    /// An image that took longer than it may.
+    pub fn timeout(stage: Stage) -> Self {
+        Self::new(Outcome::Timeout, stage, "it took longer than the trial's time_limit")
+    }
+
+    /// An image whose stage panicked.
+    pub fn panicked(stage: Stage, panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::new(Outcome::Failed, stage, format!("panic: {}", text.as_deref().unwrap_or("it says nothing")))
     }
 }
 

@@ -3,13 +3,11 @@
 //! one by one by others, so that only the one that is at fault ends badly. A slow image does not keep its thread from the
 //! others: one more is started for them.
 
-use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
-use lightrail_topics::events::Outcome;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::line::Ticket;
@@ -249,14 +247,7 @@ fn together(
         Err(panic) => {
             *workspace = Workspace::default();
             let [(_, progress)] = images else { return None };
-            Some(vec![Err(Bad::new(Outcome::Failed, progress.stage(), said(&*panic)))])
+            Some(vec![Err(Bad::panicked(progress.stage(), &*panic))])
         }
     }
-}
-
-/// What a panic says.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("panic: {}", text.as_deref().unwrap_or("it says nothing"))
 }

@@ -27,8 +27,7 @@ impl Session<'_> {
                 let Some(held) = self.images.get(&ticket) else { return };
                 let stage = held.progress.stage();
                 tracing::warn!(image = %held.image.key(), ?stage, "image took longer than its trial allows");
-                let cause = "it took longer than the trial's time_limit";
-                self.finish(ticket, Err(Bad::new(Outcome::Timeout, stage, cause)));
+                self.finish(ticket, Err(Bad::timeout(stage)));
             }
             Action::Crashed(ticket, times) => {
                 let Some(held) = self.images.get(&ticket) else { return };
