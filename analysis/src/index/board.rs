@@ -46,6 +46,15 @@ impl Board {
         self.rules.of(experiment).site == self.site
     }
 
+    /// The experiments that are streamed here: those that are named, and of all others those that have a live trial, for
+    /// without one nothing is published.
+    pub fn streamed(&self) -> BTreeSet<Experiment> {
+        let live = self.trials.values().filter(|trial| trial.live).map(|trial| &trial.experiment);
+        let known = self.rules.named.keys().chain(live);
+        let ours = known.filter(|of| self.is_ours(of) && self.rules.of(of).streaming);
+        ours.cloned().collect()
+    }
+
     /// The files of a run.
     pub fn files(&self, run: &RunKey) -> Option<&RunFiles> {
         self.runs.get(run)
@@ -263,6 +272,27 @@ mod tests {
         };
         board.run(&RunEvent::Corrected(correction));
         assert_eq!(board.wanted(&run), [Wanted::Publish(TrialNumber(2))], "what a correction brings");
+    }
+
+    #[test]
+    fn experiments_are_streamed_by_name_or_by_their_live_trial() {
+        let mut board = board();
+        let streamed = |board: &Board| board.streamed().iter().map(ToString::to_string).collect::<Vec<_>>();
+        board.put_trial(trial(1, true));
+        assert_eq!(streamed(&board), [""; 0]);
+        board.rules.default.streaming = true;
+        assert_eq!(streamed(&board), ["mfxx1"]);
+        let rules = |site: &str, streaming| ExperimentRules { site: site.parse().unwrap(), streaming };
+        board.rules.named.insert("named1".parse().unwrap(), rules("NERSC", true));
+        board.rules.named.insert("elsewhere1".parse().unwrap(), rules("S3DF", true));
+        assert_eq!(streamed(&board), ["mfxx1", "named1"]);
+        // What is said of an experiment goes above what is said of all.
+        board.rules.named.insert("mfxx1".parse().unwrap(), rules("NERSC", false));
+        assert_eq!(streamed(&board), ["named1"]);
+        board.put_trial(Trial { experiment: "mfxx2".parse().unwrap(), ..trial(1, false) });
+        assert_eq!(streamed(&board), ["named1"], "nothing would be published");
+        board.put_trial(Trial { experiment: "mfxx2".parse().unwrap(), ..trial(2, true) });
+        assert_eq!(streamed(&board), ["mfxx2", "named1"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use lightrail_service::settings::SecretError;
 use lightrail_topics::kafka::{Admin, KafkaError};
 use lightrail_topics::topic::PrefixError;
-use lightrail_topics::{Experiment, RunInTrial, RunKey, SiteTopic, Topic, Topics, TrialKey};
+use lightrail_topics::{RunInTrial, RunKey, SiteTopic, Topic, Topics, TrialKey};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -179,16 +179,6 @@ impl Service {
         rules.default.streaming || rules.named.values().any(|rules| rules.streaming)
     }
 
-    /// The experiments whose growing files are followed here.
-    fn grown_here(&self) -> Vec<Experiment> {
-        if !self.place.files.growing {
-            return Vec::new();
-        }
-        let rules = &self.config.experiments.named;
-        let ours = rules.iter().filter(|(_, rules)| rules.streaming && rules.site == self.place.site);
-        ours.map(|(experiment, _)| experiment.clone()).collect()
-    }
-
     async fn follow(&mut self) -> Result<std::convert::Infallible, KafkaError> {
         let mut board = Board::new(self.place.site.clone(), self.config.experiments.clone());
         let topics: Topics = self.place.topics.clone();
@@ -354,8 +344,11 @@ impl Service {
     /// Looks at the folders into which the DAQ writes.
     async fn look(&mut self, board: &mut Board, tasks: &BTreeMap<RunInTrial, Task>) {
         let crate::config::Place::Folder(root) = &self.place.files.place else { return };
+        if !self.place.files.growing {
+            return;
+        }
         let followed: BTreeSet<RunKey> = tasks.keys().map(|of| of.run.clone()).collect();
-        for experiment in self.grown_here() {
+        for experiment in board.streamed() {
             let (root, followed) = (root.clone(), followed.clone());
             let of = experiment.clone();
             let looked = tokio::task::spawn_blocking(move || folder::look(&root, &of, &followed)).await;

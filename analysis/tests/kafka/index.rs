@@ -350,7 +350,8 @@ async fn a_run_is_followed_while_the_daq_writes_it() -> Result<()> {
     on_stage(partitions(2), async |stage| {
         let desk = Desk::at(stage, 2).await?;
         stage.apply(&[play::trial(&stage.calibration(), 1, 1, "")?]).await?;
-        let experiment = format!("[experiments.{EXPERIMENT}]\nstreaming = true");
+        // The live trial names the experiment; nothing else does.
+        let experiment = "[experiments.default]\nstreaming = true";
         let folder = stage.data().join(format!("mfx/{EXPERIMENT}/xtc"));
         std::fs::create_dir_all(folder.join("smalldata"))?;
         let name = format!("{EXPERIMENT}-r0011-s000-c000");
@@ -375,7 +376,7 @@ async fn a_run_is_followed_while_the_daq_writes_it() -> Result<()> {
             Ok(())
         };
         shots(10, 30)?;
-        let mut service = serve(desk.config(&desk.here, &experiment)?);
+        let mut service = serve(desk.config(&desk.here, experiment)?);
         let until = async |count: usize| {
             wait::until(&format!("{count} images"), SOON, async || {
                 let images = desk.images(SiteTopic::ImagesLive, &desk.here).await.ok()?;
@@ -393,7 +394,7 @@ async fn a_run_is_followed_while_the_daq_writes_it() -> Result<()> {
         // Its place is found again by another process.
         service.stop().await?;
         shots(45, 60)?;
-        service = serve(desk.config(&desk.here, &experiment)?);
+        service = serve(desk.config(&desk.here, experiment)?);
         until(50).await?;
         let (written_big, written_small) = writer.finish()?;
         drop((written_big, written_small));
