@@ -14,6 +14,7 @@ pub mod play;
 pub mod ports;
 pub mod process;
 pub mod psana;
+pub mod python;
 pub mod require;
 pub mod scratch;
 pub mod services;

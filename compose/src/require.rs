@@ -1,5 +1,5 @@
-//! What a machine may lack and a test may be skipped for: real data, containers, psana, loop devices. A skip is always said, past
-//! the test runner's capture, and `LIGHTRAIL_REQUIRE=data,containers,psana,loop` makes it a failure.
+//! What a machine may lack and a test may be skipped for: real data, containers, psana, Python packages, loop devices. A skip is
+//! always said, past the test runner's capture, and `LIGHTRAIL_REQUIRE=data,containers,psana,python,loop` makes it a failure.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -13,6 +13,8 @@ pub enum Need {
     Containers,
     /// psana's tools, installed or to be had from PyPI.
     Psana,
+    /// `h5py` and `pyarrow`, installed or to be had from PyPI.
+    Python,
     /// Loop devices, which only root may set up, for small file systems that fill up.
     Loop,
 }
@@ -24,6 +26,7 @@ impl Need {
             Self::Data => "data",
             Self::Containers => "containers",
             Self::Psana => "psana",
+            Self::Python => "python",
             Self::Loop => "loop",
         }
     }
