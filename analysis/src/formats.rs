@@ -42,12 +42,30 @@ pub enum FormatError {
         /// What was asked for.
         what: String,
     },
+    /// Well-formed, and what was asked for is made of other files.
+    #[error("the images of {dataset} lie in other files{}", named(files))]
+    Elsewhere {
+        /// The dataset or group.
+        dataset: String,
+        /// Those that are known, by paths relative to the file's folder.
+        files: Vec<String>,
+    },
     /// Well-formed, but of a kind that is not read here.
     #[error("{what} cannot be read")]
     Unsupported {
         /// What it is.
         what: String,
     },
+}
+
+/// What to do about images in other files.
+fn named(files: &[String]) -> String {
+    match files {
+        // hdf5-reader does not tell a virtual dataset's sources.
+        [] => " (it is a virtual dataset): name those files instead of this one".to_owned(),
+        [only] => format!(": name {only} instead of this one"),
+        [first, .., last] => format!(": name {first} to {last} instead of this one"),
+    }
 }
 
 impl FormatError {

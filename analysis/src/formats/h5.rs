@@ -2,13 +2,14 @@
 //! is read by `hdf5-reader` over any ranged read; a chunk's bytes are unpacked here, without the file.
 //!
 //! To index: [`H5::open`], [`H5::images`], [`H5::table`], [`H5::shots`]. To read an image: [`Layout::of_header`] of what the
-//! table says the header is, [`Layout::frame`] of its chunks' bytes. Virtual datasets are not followed: their source files
-//! are indexed themselves.
+//! table says the header is, [`Layout::frame`] of its chunks' bytes. A master file and a virtual dataset have no image of their
+//! own: [`H5::linked`] tells the files that do, which are indexed themselves.
 //!
 //! Sources: HDF5 File Format Specification 3.0; the NXmx application definition; Maia 2012, Nature Methods 9, 854 (CXI).
 
 pub mod filter;
 mod layout;
+mod links;
 mod meta;
 #[cfg(test)]
 mod tests;
@@ -83,17 +84,7 @@ pub fn is_hdf5(bytes: &[u8]) -> bool {
 impl H5 {
     /// Over ranged reads of a file. Nothing is cached of chunks.
     pub fn open(storage: DynStorage) -> Result<Self, FormatError> {
-        let mut filters = FilterRegistry::new();
-        for id in [32004, 32008] {
-            filters.register(id, Box::new(own_filter));
-        }
-        let options = OpenOptions::default()
-            .with_filter_registry(filters)
-            .with_chunk_cache_bytes(0)
-            .with_max_chunk_bytes(MOST_READ)
-            .with_max_read_bytes(MOST_READ)
-            .with_max_object_header_bytes(16 << 20);
-        let file = Hdf5File::from_storage_with_options(Arc::clone(&storage), options);
+        let file = Hdf5File::from_storage_with_options(Arc::clone(&storage), options());
         let file = file.map_err(|error| general("HDF5 file", 0, &error))?;
         let block = file.superblock();
         let sizes = (block.offset_size, block.length_size);
@@ -296,6 +287,20 @@ impl H5 {
             }
         }
     }
+}
+
+/// How files are opened.
+fn options() -> OpenOptions {
+    let mut filters = FilterRegistry::new();
+    for id in [32004, 32008] {
+        filters.register(id, Box::new(own_filter));
+    }
+    OpenOptions::default()
+        .with_filter_registry(filters)
+        .with_chunk_cache_bytes(0)
+        .with_max_chunk_bytes(MOST_READ)
+        .with_max_read_bytes(MOST_READ)
+        .with_max_object_header_bytes(16 << 20)
 }
 
 fn of_leaf((key, address): (btree_v1::BTreeV1Key, u64), rank: usize) -> Option<ChunkEntry> {

@@ -20,6 +20,7 @@ use super::progress::{Kept, Progress, Step};
 use super::stream::Stream;
 use super::{Join, Joined, whole};
 use crate::config::Site;
+use crate::formats::FormatError;
 use crate::formats::h5::H5;
 use crate::source::{Extent, Location, Source, SourceError};
 use crate::trial::Parameters;
@@ -283,7 +284,11 @@ impl<'p> Publication<'p> {
                     let what = format!("{} of its images are not stored", whole.missing.len());
                     Stream::of_whole(&lfn, whole.images).with_fault(what)
                 }
-                // Such as a file that only points to others.
+                // They are files of the run as well, and indexed themselves.
+                Ok(Err(FormatError::Elsewhere { files, .. })) if !files.is_empty() => {
+                    tracing::info!(file = %lfn, ?files, "only points to other files");
+                    Stream::of_whole(&lfn, Vec::new())
+                }
                 Ok(Err(error)) => Stream::of_whole(&lfn, Vec::new()).with_fault(error),
                 Err(panic) => Stream::of_whole(&lfn, Vec::new()).with_fault(panic),
             };

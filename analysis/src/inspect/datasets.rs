@@ -30,6 +30,12 @@ fn fill(report: &mut Report, storage: DynStorage) -> Result<(), FormatError> {
         };
         report.facts.push((format!("images in {path}"), said));
     }
+    let linked = file.linked();
+    if !linked.is_empty() {
+        report.facts.push(("images in other files".to_owned(), linked.join(", ")));
+    } else if let Err(error @ FormatError::Elsewhere { .. }) = file.detector("") {
+        report.facts.push(("images".to_owned(), error.to_string()));
+    }
     shot(report, &file.shots().of(0));
     Ok(())
 }

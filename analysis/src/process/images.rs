@@ -1,17 +1,19 @@
 //! From a run's files to its images, as the index makes them, and what the first bytes tell of the data.
 
+use std::collections::HashSet;
+
 use lightrail_topics::events::Image;
 use lightrail_topics::{FileKind, Lfn, SiteName, TrialNumber};
 
+mod linked;
+
 use super::chosen::Told;
 use super::files::{Files, RunFiles, small_beside};
-use crate::formats::FormatError;
 use crate::formats::cbf::Cbf;
-use crate::formats::h5::H5;
 use crate::formats::xtc2::{Configuration, Datagram, HEADER, Header};
 use crate::geometry::Geometry;
-use crate::index::whole::{self, Whole};
-use crate::index::{Join, Stream};
+use crate::index::whole;
+use crate::index::{Join, Joined, Stream};
 use crate::source::{Extent as Bytes, Location, Source, SourceError};
 
 /// Bytes of an index file that are read at once.
@@ -62,54 +64,23 @@ pub async fn of_run(
     }
     found.images.extend(join.all().iter().map(|image| image.image(&run.run, trial, &site)));
     found.faults.extend(join.faults());
+    let mut joined = Vec::new();
     for lfn in &run.single {
         let Some(place) = files.location(lfn) else { continue };
-        let joined = if lfn.kind() == FileKind::Hdf5 {
-            match of_hdf5(lfn, &place, detector, source).await? {
-                Ok(Hdf5 { whole, plane }) => {
-                    if !whole.missing.is_empty() {
-                        let missing = whole.missing.len();
-                        found.faults.push(format!("{place}: {missing} images are not (wholly) stored"));
-                    }
-                    found.plane = found.plane.take().or(plane);
-                    whole.images
-                }
-                Err(error) => {
-                    found.faults.push(format!("{place}: {error}"));
-                    continue;
-                }
+        match lfn.kind() {
+            FileKind::Hdf5 => {
+                joined.extend(linked::of_hdf5(lfn, &place, detector, source, &mut found).await?);
             }
-        } else {
-            vec![whole::cbf(lfn, source.size(&place).await?)]
-        };
-        found.images.extend(joined.iter().map(|image| image.image(&run.run, trial, &site)));
+            _ => joined.push(whole::cbf(lfn, source.size(&place).await?)),
+        }
     }
+    // A master file and a file that it points to may both be named: the image of which more is said counts.
+    joined.sort_by_key(|image: &Joined| image.shot.photon_energy.is_none());
+    let mut seen = HashSet::new();
+    joined.retain(|image| seen.insert(image.event.clone()));
+    joined.sort_by(|one, other| one.event.cmp(&other.event));
+    found.images.extend(joined.iter().map(|image| image.image(&run.run, trial, &site)));
     Ok(found)
-}
-
-/// What an HDF5 file holds.
-struct Hdf5 {
-    whole: Whole,
-    plane: Option<Geometry>,
-}
-
-async fn of_hdf5(
-    lfn: &Lfn,
-    place: &Location,
-    detector: &str,
-    source: &Source,
-) -> Result<Result<Hdf5, FormatError>, SourceError> {
-    let storage = source.ranged(place).await?;
-    let (lfn, detector) = (lfn.clone(), detector.to_owned());
-    let read = move || {
-        let file = H5::open(storage)?;
-        let whole = whole::hdf5(&lfn, &file, &detector)?;
-        let shape = file.table(&file.detector(&detector)?)?.layout.shape;
-        Ok(Hdf5 { whole, plane: file.plane(shape) })
-    };
-    let read = tokio::task::spawn_blocking(read).await;
-    Ok(read
-        .unwrap_or_else(|panic| Err(FormatError::Unsupported { what: format!("the HDF5 file ({panic})") })))
 }
 
 async fn is_there(files: &Files, lfn: &Lfn, source: &Source) -> bool {

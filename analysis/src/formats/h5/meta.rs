@@ -10,7 +10,7 @@ use crate::geometry::{Geometry, Panel};
 const EV_ANGSTROM: f64 = 12_398.419_84;
 
 /// Where images lie by convention: NXmx first, then CXI, then what simple writers do.
-const PLACES: [&str; 7] = [
+pub(super) const PLACES: [&str; 7] = [
     "/entry/data/data",
     "/entry/instrument/detector/data",
     "/entry_1/data_1/data",
@@ -69,16 +69,17 @@ impl H5 {
     /// The dataset of a trial's detector: a path as it is, any other name one of [`H5::images`].
     pub fn detector(&self, name: &str) -> Result<String, FormatError> {
         if name.starts_with('/') {
-            return if self.has(name) {
-                Ok(name.to_owned())
-            } else {
-                Err(FormatError::absent(format!("dataset {name} in the HDF5 file")))
-            };
+            if self.has(name) {
+                return Ok(name.to_owned());
+            }
+            let absent = || FormatError::absent(format!("dataset {name} in the HDF5 file"));
+            return Err(self.elsewhere(Some(name)).unwrap_or_else(absent));
         }
         let absent = || {
             FormatError::absent("dataset of images where NXmx or CXI have it; give its path as detector.name")
         };
-        self.images()?.into_iter().next().ok_or_else(absent)
+        let own = self.images()?.into_iter().next();
+        own.ok_or_else(|| self.elsewhere(None).unwrap_or_else(absent))
     }
 
     /// What the file says of the shots.

@@ -48,6 +48,43 @@ fn read(file: &[u8], path: &str) -> (Layout, Vec<Option<Pixels>>) {
     (layout, images)
 }
 
+const MASTER: &[u8] = include_bytes!("tests/links_master.h5");
+const LINKED: [&[u8]; 2] =
+    [include_bytes!("tests/links_data_000001.h5"), include_bytes!("tests/links_data_000002.h5")];
+const VIRTUAL: &[u8] = include_bytes!("tests/virtual.h5");
+
+#[test]
+fn files_that_only_point_to_others_say_to_which() {
+    let master = H5::of_bytes(MASTER.to_vec()).unwrap();
+    let files = [1, 2, 3].map(|n| format!("links_data_{n:06}.h5"));
+    assert_eq!(master.linked(), files);
+    assert_eq!(master.images().unwrap(), [""; 0]);
+    let error = master.detector("eiger").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the images of /entry/data lie in other files: name links_data_000001.h5 to links_data_000003.h5 instead of this one"
+    );
+    assert!(matches!(master.detector("/entry/data/data_000002"), Err(FormatError::Elsewhere { .. })));
+    let absent = FormatError::absent("dataset /entry/nothing in the HDF5 file");
+    assert_eq!(master.detector("/entry/nothing"), Err(absent));
+    assert_eq!(master.shots().of(4).detector_distance, Some(0.15));
+
+    let whole = H5::of_bytes(VIRTUAL.to_vec()).unwrap();
+    assert!(whole.is_virtual("/entry/data/data") && !whole.is_virtual("/entry/nothing"));
+    for name in ["eiger", "/entry/data/data"] {
+        let error = whole.detector(name).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the images of /entry/data/data lie in other files (it is a virtual dataset): name those files instead of this one"
+        );
+    }
+    for file in LINKED {
+        let file = H5::of_bytes(file.to_vec()).unwrap();
+        assert_eq!((file.linked(), file.is_virtual("/entry/data/data")), (Vec::new(), false));
+        assert_eq!(file.detector("eiger").unwrap(), "/entry/data/data");
+    }
+}
+
 #[test]
 fn dectris_images_are_read_from_header_and_chunks_alone() {
     let (layout, images) = read(NXMX, "/entry/data/data");
@@ -129,7 +166,7 @@ fn every_other_way_of_storing_is_read() {
 
 #[test]
 fn damaged_copies_never_do_harm() {
-    for (seed, file) in [NXMX, CXI, OTHER].into_iter().enumerate() {
+    for (seed, file) in [NXMX, CXI, OTHER, MASTER, VIRTUAL].into_iter().enumerate() {
         fuzz::h5(file);
         damaged::each(file, seed as u64, 600, fuzz::h5);
     }

@@ -59,3 +59,25 @@ with h5py.File("constants.h5", "w") as f:
     status[0, 1, 1] = 3
     f["calib/pixel_status"] = status
     f["mask"] = (status == 0).astype("u1")
+
+# A master file as Dectris' detectors write it: links to two files of images and to one that is not there, what holds for all
+# images beside; images compressed as theirs are.
+for n, part in ((1, slice(0, 3)), (2, slice(3, 5))):
+    with h5py.File(f"links_data_{n:06}.h5", "w", libver="earliest") as f:
+        f.create_dataset("entry/data/data", data=images(5, 33, 40)[part].astype("u2"), chunks=(1, 33, 40),
+                         maxshape=(None, 33, 40), **hdf5plugin.Bitshuffle(nelems=0, cname="lz4"))
+with h5py.File("links_master.h5", "w", libver="earliest") as f:
+    f["entry/definition"] = "NXmx"
+    for n in (1, 2, 3):
+        f[f"entry/data/data_{n:06}"] = h5py.ExternalLink(f"links_data_{n:06}.h5", "/entry/data/data")
+    for name, value in [("x_pixel_size", 75e-6), ("y_pixel_size", 75e-6), ("beam_center_x", 20.0),
+                        ("beam_center_y", 16.0), ("detector_distance", 0.15)]:
+        f[f"entry/instrument/detector/{name}"] = value
+    f["entry/instrument/beam/incident_wavelength"] = 1.3
+
+# The same images as one virtual dataset.
+with h5py.File("virtual.h5", "w", libver="latest") as f:
+    layout = h5py.VirtualLayout((5, 33, 40), "u2")
+    layout[0:3] = h5py.VirtualSource("links_data_000001.h5", "/entry/data/data", (3, 33, 40))
+    layout[3:5] = h5py.VirtualSource("links_data_000002.h5", "/entry/data/data", (2, 33, 40))
+    f.create_virtual_dataset("entry/data/data", layout)
