@@ -138,7 +138,7 @@ impl Decoder {
             [(place, _), ..] if place.lfn.kind() == FileKind::Hdf5 => {
                 Tables::Hdf5(chunks::Files::new(configure)?)
             }
-            _ => Tables::Lcls1(lcls1::Streams::new(configure)?),
+            _ => Tables::Lcls1(lcls1::Streams::new(detector, configure)?),
         };
         Ok(Self { detector: detector.to_owned(), tables })
     }
@@ -169,6 +169,7 @@ impl Decoder {
         let (frame, _) = self.decode(event, extents)?;
         let configuration = match &self.tables {
             Tables::Lcls2(streams) => streams.pixels(frame.shape),
+            Tables::Lcls1(streams) => streams.pixels(&self.detector, frame.shape),
             _ => None,
         };
         let geometry = match (&self.tables, extents) {
@@ -180,7 +181,7 @@ impl Decoder {
         Ok(Setup { shape: frame.shape, configuration, geometry })
     }
 
-    /// The images' shape, where the configuration tells it: HDF5, LCLS-I's Jungfrau and CSPAD, LCLS-II's `ePix10ka`. Otherwise an image does.
+    /// The images' shape, where the configuration tells it: HDF5, LCLS-I's Jungfrau, CSPAD and `ePix10ka`, LCLS-II's `ePix10ka`. Otherwise an image does.
     pub fn shape(&self) -> Option<Shape> {
         match &self.tables {
             Tables::Lcls2(streams) => streams.shape(),

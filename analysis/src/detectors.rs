@@ -17,7 +17,7 @@ pub use mask::Mask;
 use crate::frame::Shape;
 
 /// One kind of constant: a value per pixel for each gain mode, mode by mode, in the order of the data array.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Modes<T> {
     /// The data array that they belong to.
     pub shape: Shape,

@@ -1,9 +1,12 @@
 //! LCLS-I: a detector's own container (smd proxies) or a whole datagram (index files).
 
+use std::collections::BTreeSet;
+
 use lightrail_topics::events::{ConfigurePlace, Extent, ExtentKind};
 use lightrail_topics::image::EventId;
 
 use super::{DecodeError, at, stream};
+use crate::detectors::Modes;
 use crate::formats::FormatError;
 use crate::formats::xtc::{Configuration, Datagram, Time, Xtc, image};
 use crate::frame::{Frame, Shape, Shot};
@@ -13,7 +16,7 @@ use crate::frame::{Frame, Shape, Shot};
 pub(super) struct Streams(Vec<(Option<u16>, Configuration)>);
 
 impl Streams {
-    pub(super) fn new(configure: &[(ConfigurePlace, Vec<u8>)]) -> Result<Self, DecodeError> {
+    pub(super) fn new(detector: &str, configure: &[(ConfigurePlace, Vec<u8>)]) -> Result<Self, DecodeError> {
         let mut streams = Vec::new();
         for (place, bytes) in configure {
             let fault =
@@ -23,7 +26,21 @@ impl Streams {
             streams.retain(|(number, _)| *number != place.lfn.stream());
             streams.push((place.lfn.stream(), configuration));
         }
+        Self::check(detector, &streams)?;
         Ok(Self(streams))
+    }
+
+    /// Whether the detector is there, where all streams say what is.
+    fn check(detector: &str, streams: &[(Option<u16>, Configuration)]) -> Result<(), DecodeError> {
+        let lacks = |(_, configuration): &(_, Configuration)| configuration.has(detector) == Some(false);
+        if streams.is_empty() || !streams.iter().all(lacks) {
+            return Ok(());
+        }
+        let there: BTreeSet<String> =
+            streams.iter().flat_map(|(_, configuration)| configuration.detectors()).collect();
+        let there = there.into_iter().collect::<Vec<_>>().join(", ");
+        let there = if there.is_empty() { "none".to_owned() } else { there };
+        Err(DecodeError::NoDetector { detector: detector.to_owned(), there })
     }
 
     pub(super) fn decode(
@@ -69,6 +86,12 @@ impl Streams {
             source: FormatError::absent("image of it in this event"),
         };
         Ok((frame.ok_or_else(absent)?, shot))
+    }
+
+    /// What the pixels of an `ePix10ka` were set to, where that is for frames of that shape.
+    pub(super) fn pixels(&self, detector: &str, shape: Shape) -> Option<Modes<u8>> {
+        let pixels = self.0.iter().find_map(|(_, configuration)| configuration.epix10ka(detector));
+        pixels.filter(|pixels| pixels.shape == shape).cloned()
     }
 
     pub(super) fn shape(&self, detector: &str) -> Option<Shape> {

@@ -300,6 +300,54 @@ fn lcls1_images_come_from_a_proxys_container_or_a_whole_datagram() {
 }
 
 #[test]
+fn an_lcls1_epix10ka_brings_its_pixels_settings_and_a_wrong_name_is_the_trials_fault() {
+    use crate::formats::xtc::epix10ka::configuration;
+    use crate::formats::xtc::tests::generate::{self, datagram, leaf, segment};
+    use crate::formats::xtc::{Src, Time};
+    let quad = Src::detector(48, 0, 50, 1);
+    let settings =
+        configuration(4, 2, |panel| [panel == 1; 4], |_, _, column| if column < 9 { 12 } else { 0 });
+    let mut alias = [1, quad.log, quad.phy].map(u32::to_le_bytes).concat();
+    alias.extend_from_slice(b"epix10k");
+    alias.resize(4 + 40, 0);
+    let control = Src { log: 0, phy: 0x0a00_0002 };
+    let children = [segment(&leaf(quad, 120, 2, &settings)), leaf(control, 69, 1, &alias)].concat();
+    let time = Time { seconds: 7, nanoseconds: 8, fiducial: 9 };
+    let configure = datagram(4, time, &children);
+    let big = lfn("e123-r0012-s03-c00.xtc");
+    let place = ConfigurePlace { lfn: big.clone(), offset: 0, length: configure.len() as u64 };
+    let configure = [(place, configure)];
+    let pixels = generate::pixels(1, 4 * 352 * 384);
+    let mut payload = vec![9, 0, 0, 0];
+    payload.extend(pixels.iter().flat_map(|pixel| pixel.to_le_bytes()));
+    payload.resize(payload.len() + 4000, 0);
+    let event = datagram(12, time, &segment(&leaf(quad, 118, 1, &payload)));
+    let id = EventId::Time { seconds: 7, nanoseconds: 8, fiducial: Some(9) };
+    for name in ["epix10k", "MfxEndstation.0:Epix10kaQuad.1"] {
+        let decoder = Decoder::new(name, Kind::Epix10ka, &configure).unwrap();
+        assert_eq!(decoder.shape().unwrap().to_string(), "4x352x384");
+        let whole = extent(big.clone(), 0, event.len(), ExtentKind::Dgram);
+        let setup = decoder.setup(&id, &[(&whole, &event)]).unwrap();
+        let settings = setup.configuration.unwrap();
+        assert_eq!(settings.shape, setup.shape);
+        let of_panel = |panel: usize| &settings.values[panel * 352 * 384..][..10];
+        assert_eq!(of_panel(0), [12, 12, 12, 12, 12, 12, 12, 12, 12, 0]);
+        assert_eq!(of_panel(1), [28, 28, 28, 28, 28, 28, 28, 28, 28, 16]);
+        let (frame, _) = decode(&decoder, &id, &[(whole, event.clone())]).unwrap();
+        assert_eq!(frame.pixels, Pixels::U16(pixels.clone()));
+    }
+    for name in ["epix10ka", "MfxEndstation.0:Epix10kaQuad.0", ""] {
+        let error = Decoder::new(name, Kind::Epix10ka, &configure).unwrap_err();
+        assert!(error.concerns_trial());
+        let there = "they have MfxEndstation.0:Epix10kaQuad.1, epix10k";
+        assert_eq!(
+            error.line(),
+            format!("the data have no images of `{name}` (detector.name of the trial); {there}")
+        );
+    }
+}
+
+#[test]
 fn hdf5_and_cbf_images_are_named_by_file_and_frame() {
     use crate::formats::cbf::{self, Mini};
     use crate::formats::h5::H5;

@@ -9,6 +9,7 @@
 
 mod configuration;
 mod datagram;
+pub(crate) mod epix10ka;
 pub mod idx;
 pub mod image;
 pub mod smd;

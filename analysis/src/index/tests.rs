@@ -472,4 +472,18 @@ mod lcls1 {
         let energies: Vec<_> = found[1].iter().map(|image| image.shot.photon_energy).collect();
         assert_eq!(energies, [9500.0, 9501.0, 9502.0].map(Some), "the small file holds what is small");
     }
+
+    #[test]
+    fn a_detector_that_is_not_there_gives_no_image_and_those_that_are_are_known() {
+        let files = files(3);
+        for lfn in files.keys().filter(|lfn| lfn.kind().is_index()) {
+            let mut stream = Stream::of(lfn, "Jungfrau4M").unwrap();
+            read(&mut stream, &files);
+            let there: Vec<&str> = stream.detectors().collect();
+            assert_eq!(there, ["Jungfrau1M", "MfxEndstation.0:Jungfrau.0"], "{lfn}");
+            let mut join = Join::new();
+            join.add(stream);
+            assert_eq!((join.all().len(), join.is_done(), join.faults().len()), (0, true, 0), "{lfn}");
+        }
+    }
 }

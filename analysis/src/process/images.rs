@@ -1,6 +1,6 @@
 //! From a run's files to its images, as the index makes them, and what the first bytes tell of the data.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use lightrail_topics::events::Image;
 use lightrail_topics::{FileKind, Lfn, SiteName, TrialNumber};
@@ -60,10 +60,23 @@ pub async fn of_run(
             continue;
         };
         read(&mut stream, files, source).await?;
+        // A small file that is damaged says nothing of what lies behind: the big file does.
+        if let (false, Some(big)) = (stream.faults().is_empty(), stream.big_file())
+            && is_there(files, &big, source).await
+            && let Some(mut whole) = Stream::of(&big, detector)
+        {
+            read(&mut whole, files, source).await?;
+            stream = whole;
+        }
         join.add(stream);
     }
     found.images.extend(join.all().iter().map(|image| image.image(&run.run, trial, &site)));
     found.faults.extend(join.faults());
+    let there: BTreeSet<&str> = join.streams().iter().flat_map(Stream::detectors).collect();
+    if found.images.is_empty() && !there.is_empty() && !there.contains(detector) {
+        let there = there.into_iter().collect::<Vec<_>>().join(", ");
+        found.faults.push(format!("run {} has no images of `{detector}`; it has {there}", run.run));
+    }
     let mut joined = Vec::new();
     for lfn in &run.single {
         let Some(place) = files.location(lfn) else { continue };

@@ -1,10 +1,14 @@
-//! What a Configure datagram says that is needed to decode events: names of detectors, and how many modules and sections they
-//! have.
+//! What a Configure datagram says that is needed to decode events: names of detectors, how many modules and sections they
+//! have, and what their pixels were set to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::datagram::{ALIAS_CONFIG, CSPAD_CONFIG, Datagram, JUNGFRAU_CONFIG, Xtc};
-use super::src::Src;
+use super::datagram::{
+    ALIAS_CONFIG, CSPAD_CONFIG, Datagram, EPIX_10KA_2M_CONFIG, EPIX_10KA_QUAD_CONFIG, JUNGFRAU_CONFIG, Xtc,
+};
+use super::epix10ka;
+use super::src::{Level, Src};
+use crate::detectors::Modes;
 use crate::formats::{FormatError, bytes};
 use crate::frame::Shape;
 
@@ -21,6 +25,9 @@ pub struct CspadSections {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
     aliases: BTreeMap<String, Src>,
+    /// All detectors and other data sources that are configured.
+    sources: BTreeSet<Src>,
+    epix10kas: BTreeMap<Src, Modes<u8>>,
     jungfraus: BTreeMap<Src, Shape>,
     cspads: BTreeMap<Src, CspadSections>,
 }
@@ -31,6 +38,9 @@ impl Configuration {
         let mut this = Self::default();
         for xtc in datagram.leaves() {
             let xtc = xtc?;
+            if xtc.src.level() == Some(Level::Source) {
+                this.sources.insert(xtc.src);
+            }
             if !xtc.damage.is_none() || xtc.kind.compressed {
                 continue;
             }
@@ -41,6 +51,9 @@ impl Configuration {
                 }
                 CSPAD_CONFIG => {
                     this.cspads.insert(xtc.src, cspad(&xtc)?);
+                }
+                EPIX_10KA_2M_CONFIG | EPIX_10KA_QUAD_CONFIG => {
+                    this.epix10kas.insert(xtc.src, epix10ka::pixels(&xtc)?);
                 }
                 _ => {}
             }
@@ -58,6 +71,27 @@ impl Configuration {
         self.aliases.get(name) == Some(&src) || src.to_string() == name
     }
 
+    /// Whether a source of this name is configured; not known where none is.
+    pub fn has(&self, name: &str) -> Option<bool> {
+        let known = !self.sources.is_empty();
+        known.then(|| {
+            self.aliases.contains_key(name) || self.sources.iter().any(|src| src.to_string() == name)
+        })
+    }
+
+    /// The detectors with images that are configured: by alias, where they have one, and as psana writes them.
+    pub fn detectors(&self) -> impl Iterator<Item = String> {
+        self.sources.iter().filter(|src| src.has_images()).flat_map(|src| {
+            let aliases = self.aliases.iter().filter(move |(_, of)| *of == src).map(|(name, _)| name.clone());
+            aliases.chain([src.to_string()])
+        })
+    }
+
+    /// What the pixels of an `ePix10ka` of several panels were set to.
+    pub fn epix10ka(&self, detector: &str) -> Option<&Modes<u8>> {
+        self.epix10kas.iter().find(|(src, _)| self.is_named(**src, detector)).map(|(_, pixels)| pixels)
+    }
+
     /// Modules, rows and columns of a Jungfrau.
     pub fn jungfrau(&self, src: Src) -> Option<Shape> {
         self.jungfraus.get(&src).copied()
@@ -73,6 +107,9 @@ impl Configuration {
         let named = |src: &&Src| self.is_named(**src, detector);
         if let Some(src) = self.jungfraus.keys().find(named) {
             return self.jungfrau(*src);
+        }
+        if let Some(pixels) = self.epix10ka(detector) {
+            return Some(pixels.shape);
         }
         let cspad = self.cspads.keys().find(named);
         cspad.map(|_| Shape { panels: 32, rows: 185, columns: 388 })

@@ -8,14 +8,13 @@ use super::configuration::Configuration;
 use super::datagram::{
     CSPAD_ELEMENT, Datagram, EBEAM, EPIX_10KA_ARRAY, EPIX_ELEMENT, EVR_DATA, FRAME, JUNGFRAU_ELEMENT, Xtc,
 };
+use super::epix10ka::PANEL as EPIX_10KA;
 use super::src;
 use crate::formats::{FormatError, bytes};
 use crate::frame::{Frame, Pixels, Shape, Shot};
 
 /// Rows and columns of a section of the CSPAD.
 const SECTION: (usize, usize) = (185, 388);
-/// Rows and columns of a panel of the ePix10ka.
-const EPIX_10KA: (usize, usize) = (352, 384);
 /// Rows and columns of the ePix100.
 const EPIX_100: (usize, usize) = (704, 768);
 /// Where a Rayonix' frame can end.

@@ -30,6 +30,8 @@ pub(super) const CSPAD: u32 = 10;
 pub(super) const EPIX: u32 = 29;
 pub(super) const EPIX_100A: u32 = 35;
 pub(super) const EPIX_10KA: u32 = 45;
+const EPIX_10KA_2M: u32 = 48;
+const EPIX_10KA_QUAD: u32 = 50;
 const DEVICES: [(u32, &str); 9] = [
     (5, "Evr"),
     (CSPAD, "Cspad"),
@@ -38,8 +40,8 @@ const DEVICES: [(u32, &str); 9] = [
     (EPIX_100A, "Epix100a"),
     (43, "Jungfrau"),
     (EPIX_10KA, "Epix10ka"),
-    (48, "Epix10ka2M"),
-    (50, "Epix10kaQuad"),
+    (EPIX_10KA_2M, "Epix10ka2M"),
+    (EPIX_10KA_QUAD, "Epix10kaQuad"),
 ];
 const BLD: [(u32, &str); 3] = [(0, "EBeam"), (1, "PhaseCavity"), (2, "FEEGasDetEnergy")];
 
@@ -61,6 +63,15 @@ impl Src {
             Level::Reporter,
         ];
         LEVELS.get(self.log as usize >> 24).copied()
+    }
+
+    /// Whether it is a detector whose images are read here.
+    pub(super) fn has_images(self) -> bool {
+        const RAYONIX: u32 = 30;
+        const JUNGFRAU: u32 = 43;
+        const WITH_IMAGES: [u32; 8] =
+            [CSPAD, EPIX, RAYONIX, EPIX_100A, JUNGFRAU, EPIX_10KA, EPIX_10KA_2M, EPIX_10KA_QUAD];
+        self.level() == Some(Level::Source) && WITH_IMAGES.contains(&self.device())
     }
 
     /// The device's number, of a detector.

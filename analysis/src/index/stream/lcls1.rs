@@ -78,6 +78,7 @@ impl Small {
                 let length = datagram.bytes.len() as u64;
                 let place = ConfigurePlace { lfn: self.lfn.clone(), offset: self.at, length };
                 found.configured = vec![Configured { from: id(time), place }];
+                found.detectors = self.configuration.detectors().collect();
             }
             Service::L1Accept => {
                 let extents = self.extents(datagram, &found.detector)?;
@@ -209,6 +210,7 @@ impl Idx {
                 let configuration = Configuration::of(&configure)?;
                 let place = ConfigurePlace { lfn: self.big.clone(), offset: 0, length: size as u64 };
                 found.configured = vec![Configured { from: id(configure.header.time), place }];
+                found.detectors = configuration.detectors().collect();
                 self.go_on(index, 0, configuration, &found.detector);
             }
             State::Shot(index, shot, configuration) => {
