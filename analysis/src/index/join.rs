@@ -119,6 +119,19 @@ impl Join {
         self.streams.get_mut(at)
     }
 
+    /// Another stream stands for this one from now on: what it has found is forgotten, its faults are not.
+    pub fn give_up(&mut self, at: usize) {
+        if let Some(stream) = self.streams.get_mut(at) {
+            stream.forget();
+            self.taken[at] = 0;
+            self.by_event.clear();
+            self.configurations.clear();
+            self.seen.fill(0);
+            (self.late, self.twice) = (0, 0);
+            self.look();
+        }
+    }
+
     /// Takes notice of what the streams have found since.
     pub fn look(&mut self) {
         for (at, stream) in self.streams.iter().enumerate() {

@@ -245,6 +245,12 @@ impl<'p> Publication<'p> {
                 continue;
             }
             tracing::warn!(file = %big, "its small file is damaged; the big file's headers are read instead");
+            // Both would give the same pieces of the images before the damage.
+            let small =
+                self.join.streams().iter().position(|stream| stream.big_file().as_ref() == Some(&big));
+            if let Some(small) = small {
+                self.join.give_up(small);
+            }
             self.add(&big, files.there.get(&big).and_then(|file| file.generation));
             let at = self.join.streams().iter().position(|stream| *stream.lfn() == big);
             if let Some(at) = at {

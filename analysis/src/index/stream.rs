@@ -223,6 +223,12 @@ impl Stream {
         }
     }
 
+    /// Has found nothing, and will not.
+    pub(super) fn forget(&mut self) {
+        self.found = Found::of(&self.found.detector);
+        self.closed = true;
+    }
+
     /// Whether no more will come.
     pub fn is_closed(&self) -> bool {
         self.closed

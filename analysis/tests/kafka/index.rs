@@ -407,3 +407,42 @@ async fn a_run_is_followed_while_the_daq_writes_it() -> Result<()> {
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_small_file_is_damaged_the_big_one_tells_its_images() -> Result<()> {
+    on_stage(partitions(2), async |stage| {
+        let desk = Desk::at(stage, 2).await?;
+        let whole = play::run(&stage.data(), 6, 2, 60, 1, &desk.here)?;
+        let folder = stage.data().join(format!("mfx/{EXPERIMENT}/xtc/smalldata"));
+        let small = folder.join(format!("{EXPERIMENT}-r0006-s001-c000.smd.xtc2"));
+        let mut bytes = std::fs::read(&small)?;
+        let middle = bytes.len() - 30 * 76;
+        bytes[middle..middle + 400].fill(0xff);
+        std::fs::write(&small, bytes)?;
+        stage.apply(&[play::trial(&stage.calibration(), 1, 2, "")?]).await?;
+        desk.say(vec![available(&manifest(&stage.data(), 6, &desk.here, 1)?)]).await?;
+        let service = serve(desk.config(&desk.here, "")?);
+        let indexed = desk.until_closed(6, 1, 60).await?;
+        let images = desk.images(SiteTopic::ImagesLive, &desk.here).await?;
+        once(&images, 60)?;
+        // Each piece once, those before the damage too.
+        let places = |image: &Image| (image.key().to_string(), image.extents.clone());
+        let published: BTreeMap<_, _> = images.iter().map(|(_, image)| places(image)).collect();
+        ensure!(published == whole.iter().map(places).collect(), "each image has all its pieces, each once");
+        for (_, image) in &images {
+            ensure!(image.configure.len() == 2, "{:?}", image.configure);
+        }
+        let read: Vec<&str> = indexed.positions.iter().map(|position| position.lfn.file_name()).collect();
+        let of = |end: &str| format!("{EXPERIMENT}-r0006-{end}");
+        ensure!(read == [of("s001-c000.xtc2"), of("s000-c000.smd.xtc2")], "{read:?}");
+        service.stop().await?;
+        // Whoever comes after it goes on from there.
+        let service = serve(desk.config(&desk.here, "")?);
+        play::run(&stage.data(), 7, 2, 20, 1, &desk.here)?;
+        desk.say(vec![available(&manifest(&stage.data(), 7, &desk.here, 1)?)]).await?;
+        desk.until_closed(7, 1, 20).await?;
+        once(&desk.images(SiteTopic::ImagesLive, &desk.here).await?, 80)?;
+        service.stop().await
+    })
+    .await
+}
