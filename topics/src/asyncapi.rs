@@ -6,8 +6,8 @@ use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use crate::events::{
-    DeadLetter, FileAvailable, FileGone, Image, ImageResult, Indexed, Route, RouteOverride, RunCorrected,
-    RunIncomplete, RunManifest, Start, TransferEvent, Trial, Wish,
+    DeadLetter, Decider, FileAvailable, FileGone, Image, ImageResult, Indexed, Job, JobAsked, Route,
+    RouteOverride, Rule, RunCorrected, RunIncomplete, RunManifest, Start, TransferEvent, Trial, Wish,
 };
 use crate::ids::SiteName;
 use crate::message::Kind;
@@ -77,12 +77,12 @@ fn all_channels() -> Vec<(String, Channel)> {
 /// Which service sends to a channel, and which receives from it.
 fn operators(channel: &Channel) -> Vec<(&'static str, &'static str)> {
     use Topic::{
-        DeadLetters, FilesAvailable, ImagesIndexed, Requests, Results, Routes, RunsAvailable, Transfers,
-        Trials,
+        DeadLetters, FilesAvailable, ImagesIndexed, Jobs, Requests, Results, Routes, Rules, Runs,
+        RunsAvailable, Transfers, Trials,
     };
     let Channel::Of(topic) = *channel else { return vec![("analysis", "send"), ("analysis", "receive")] };
     let mut found = Vec::new();
-    if !Topic::ANALYSIS.contains(&topic) {
+    if !Topic::ANALYSIS.contains(&topic) && !Topic::TRIGGER.contains(&topic) {
         // `routes` by the mover's command line, for operators.
         if matches!(topic, DeadLetters | FilesAvailable | Requests | Routes | RunsAvailable | Transfers) {
             found.push(("mover", "send"));
@@ -97,6 +97,13 @@ fn operators(channel: &Channel) -> Vec<(&'static str, &'static str)> {
     }
     if matches!(topic, FilesAvailable | RunsAvailable | Trials | ImagesIndexed | Results) {
         found.push(("analysis", "receive"));
+    }
+    // Rules by its command line, for operators; both are read back at a start.
+    if matches!(topic, Rules | Jobs) {
+        found.push(("trigger", "send"));
+    }
+    if matches!(topic, Rules | Jobs | Runs | FilesAvailable | RunsAvailable | ImagesIndexed | Results) {
+        found.push(("trigger", "receive"));
     }
     found
 }
@@ -192,6 +199,24 @@ fn message(kind: Kind, generator: &mut SchemaGenerator) -> Value {
             generator.subschema_for::<Trial>().to_value(),
             "a set of analysis parameters; the first of a key counts",
             "experiment/trial",
+        ),
+        Kind::Rule => (
+            generator.subschema_for::<Rule>().to_value(),
+            "what starts work; a tombstone takes it away",
+            "rule",
+        ),
+        Kind::Job => (
+            generator.subschema_for::<Job>().to_value(),
+            "a step of a batch job's life; its intent comes before it is submitted",
+            "job",
+        ),
+        Kind::Decider => {
+            (generator.subschema_for::<Decider>().to_value(), "who decides from here on", "decider@name")
+        }
+        Kind::JobAsked => (
+            generator.subschema_for::<JobAsked>().to_value(),
+            "a MANUAL rule is to fire for a run",
+            "asked@rule/experiment/run",
         ),
         Kind::Settled => (
             json!({ "type": "null" }),

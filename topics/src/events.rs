@@ -5,7 +5,9 @@
 
 mod file;
 mod image;
+mod job;
 mod result;
+mod rule;
 mod run;
 mod transfer;
 mod trial;
@@ -18,7 +20,9 @@ use crate::time::Millis;
 
 pub use file::{FileAvailable, FileEvent, FileGone, FileTiming, Registration, Verified};
 pub use image::{ConfigurePlace, Extent, ExtentKind, Image, IndexPosition, IndexState, Indexed, ShotData};
+pub use job::{Decider, FailureClass, Job, JobAsked, JobEnd, JobIdentity, JobStep, asked_key, decider_key};
 pub use result::{ImageResult, Numbers, Outcome, Stage, StageTimes};
+pub use rule::{Argument, Field, Piece, Rule, Task, Trigger, Work};
 pub use run::{
     ClosedBy, LeftOut, ManifestFile, MissingFile, RunCorrected, RunEvent, RunIncomplete, RunManifest,
 };

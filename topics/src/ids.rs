@@ -110,6 +110,27 @@ name_id!(
     "1 to 64 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 );
 
+name_id!(
+    /// The name under which a trigger says that it decides.
+    DeciderName, "decider", 32, word,
+    "1 to 32 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
+);
+name_id!(
+    /// The name of a rule: `live-hits`.
+    RuleName, "rule", 64, word,
+    "1 to 64 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+);
+name_id!(
+    /// The name of a task within its rule: `work`.
+    TaskName, "task", 32, word,
+    "1 to 32 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
+);
+name_id!(
+    /// A job's name at its scheduler, made of its identity; some keep 15 characters.
+    JobName, "job", 15, word,
+    "1 to 15 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$"
+);
+
 /// The number of a run within its experiment, at least 0.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,

@@ -18,8 +18,8 @@ pub mod topic;
 
 pub use checksum::{Checksum, ChecksumKind};
 pub use ids::{
-    AttemptId, Experiment, FileAtSite, Generation, IdError, Instrument, MoverName, RunAtSite, RunKey,
-    RunNumber, SiteName, TransferId, WorkerName,
+    AttemptId, DeciderName, Experiment, FileAtSite, Generation, IdError, Instrument, JobName, MoverName,
+    RuleName, RunAtSite, RunKey, RunNumber, SiteName, TaskName, TransferId, WorkerName,
 };
 pub use image::{
     EventId, FileName, Fingerprint, ImageInTrial, ImageKey, RunInTrial, RunInTrialAtSite, TrialKey,

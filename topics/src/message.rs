@@ -7,10 +7,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{
-    DeadLetter, FileAvailable, FileGone, Image, ImageResult, Indexed, Route, RouteOverride, RunCorrected,
-    RunIncomplete, RunManifest, Start, TransferEvent, Trial, Wish, WishKey,
+    DeadLetter, Decider, FileAvailable, FileGone, Image, ImageResult, Indexed, Job, JobAsked, Route,
+    RouteOverride, Rule, RunCorrected, RunIncomplete, RunManifest, Start, TransferEvent, Trial, Wish,
+    WishKey, asked_key, decider_key,
 };
-use crate::ids::{Experiment, FileAtSite, Generation, MoverName, RunAtSite, RunKey, SiteName, TransferId};
+use crate::ids::{
+    Experiment, FileAtSite, Generation, MoverName, RuleName, RunAtSite, RunKey, SiteName, TransferId,
+};
 use crate::image::ImageInTrial;
 use crate::lfn::Lfn;
 use crate::time::Millis;
@@ -51,11 +54,19 @@ pub enum Kind {
     Result,
     /// A set of analysis parameters.
     Trial,
+    /// What starts work.
+    Rule,
+    /// A step of a batch job's life.
+    Job,
+    /// Who decides.
+    Decider,
+    /// A rule is to fire by hand.
+    JobAsked,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::FileAvailable,
         Self::FileGone,
         Self::RunAvailable,
@@ -72,6 +83,10 @@ impl Kind {
         Self::Indexed,
         Self::Result,
         Self::Trial,
+        Self::Rule,
+        Self::Job,
+        Self::Decider,
+        Self::JobAsked,
     ];
 
     /// The text of `ce_type`.
@@ -93,6 +108,10 @@ impl Kind {
             Self::Indexed => "indexed",
             Self::Result => "result",
             Self::Trial => "trial",
+            Self::Rule => "rule",
+            Self::Job => "job",
+            Self::Decider => "decider",
+            Self::JobAsked => "job.asked",
         }
     }
 
@@ -109,6 +128,8 @@ impl Kind {
             Self::Indexed => Topic::ImagesIndexed,
             Self::Result => Topic::Results,
             Self::Trial => Topic::Trials,
+            Self::Rule => Topic::Rules,
+            Self::Job | Self::Decider | Self::JobAsked => Topic::Jobs,
             Self::Image => return matches!(channel, Channel::At(..)),
             Self::Settled => return !channel.is_logbooks(),
         };
@@ -437,6 +458,31 @@ pub fn trial(event: &Trial, source: &str, at: Millis) -> Message {
     let key = event.key().to_string();
     let id = format!("{}:{key}", Kind::Trial);
     Message::new(Kind::Trial, Topic::Trials, key, id, Some(plain(event)), source, at)
+}
+
+/// A rule, on `rules`; `None` takes it away.
+pub fn rule(name: &RuleName, rule: Option<&Rule>, source: &str, at: Millis) -> Message {
+    keyed(Kind::Rule, Topic::Rules, name.to_string(), rule, source, at)
+}
+
+/// A step of a job's life, on `jobs`.
+pub fn job(event: &Job, source: &str) -> Message {
+    let id = format!("{}:{}:{}", Kind::Job, event.job, event.place);
+    Message::new(Kind::Job, Topic::Jobs, event.job.to_string(), id, Some(plain(event)), source, event.at)
+}
+
+/// A rule is to fire by hand, on `jobs`.
+pub fn job_asked(event: &JobAsked, source: &str) -> Message {
+    let key = asked_key(&event.rule, &event.run);
+    let id = format!("{}:{}/{}#{}", Kind::JobAsked, event.rule, event.run, event.request);
+    Message::new(Kind::JobAsked, Topic::Jobs, key, id, Some(plain(event)), source, event.at)
+}
+
+/// Who decides from here on, on `jobs`.
+pub fn decider(event: &Decider, source: &str) -> Message {
+    let key = decider_key(&event.decider);
+    let id = format!("{}:{}:{}", Kind::Decider, event.decider, event.epoch);
+    Message::new(Kind::Decider, Topic::Jobs, key, id, Some(plain(event)), source, event.at)
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::events::{
-    DeadLetter, FileEvent, Image, ImageResult, Indexed, Route, RouteOverride, RunEvent, Start, TransferEvent,
-    Trial, Wish, WishKey,
+    DeadLetter, Decider, FileEvent, Image, ImageResult, Indexed, Job, JobAsked, Route, RouteOverride, Rule,
+    RunEvent, Start, TransferEvent, Trial, Wish, WishKey, asked_key, decider_key,
 };
-use crate::ids::{Experiment, FileAtSite, IdError, RunAtSite, SiteName};
+use crate::ids::{Experiment, FileAtSite, IdError, JobName, RuleName, RunAtSite, SiteName};
 use crate::logbook::{self, LogbookError, LogbookEvent, LogbookTopic};
 use crate::message::Kind;
 use crate::time::Millis;
@@ -122,6 +122,14 @@ pub enum Event {
     Result(ImageResult),
     /// A set of analysis parameters.
     Trial(Trial),
+    /// What starts work; `None` is a rule taken away.
+    Rule(RuleName, Option<Rule>),
+    /// A step of a job's life.
+    Job(Job),
+    /// Who decides.
+    Decider(Decider),
+    /// A rule is to fire by hand.
+    JobAsked(JobAsked),
     /// What someone could not understand.
     DeadLetter(DeadLetter),
     /// Nothing; its transaction's end was wanted. To be passed over.
@@ -257,6 +265,14 @@ pub fn decode(topics: &Topics, record: &Record) -> Result<Event, DecodeError> {
             agree(record, &event.key())?;
             Ok(Event::Result(event))
         }
+        Topic::Rules => {
+            let (name, rule) = (parsed_key(record)?, value_or_none::<Rule>(record, "rule")?);
+            if let Some(rule) = &rule {
+                agree(record, &rule.rule)?;
+            }
+            Ok(Event::Rule(name, rule))
+        }
+        Topic::Jobs => job(record),
         // Nothing is said there yet.
         Topic::Reflections => Err(DecodeError::Topic(record.topic.to_string())),
         Topic::Runs | Topic::FileCatalog | Topic::Experiments | Topic::WorkflowJobs => {
@@ -276,6 +292,25 @@ fn request(record: &Record) -> Result<Event, DecodeError> {
         return Ok(Event::Start(start));
     }
     Ok(Event::Wish(parsed_key(record)?, value_or_none(record, "wish")?))
+}
+
+fn job(record: &Record) -> Result<Event, DecodeError> {
+    let key = text_key(record)?;
+    if key.starts_with("decider@") {
+        let decider: Decider = value(record, "decider")?;
+        agree(record, &decider_key(&decider.decider))?;
+        return Ok(Event::Decider(decider));
+    }
+    if key.starts_with("asked@") {
+        let asked: JobAsked = value(record, "request for a job")?;
+        agree(record, &asked_key(&asked.rule, &asked.run))?;
+        return Ok(Event::JobAsked(asked));
+    }
+    parsed_key::<JobName>(record)?;
+    let job: Job = value(record, "step of a job")?;
+    agree(record, &job.job)?;
+    agree(record, &job.identity.name())?;
+    Ok(Event::Job(job))
 }
 
 /// A type that names another topic's event is refused; a message without one (an operator's own tool) is not.

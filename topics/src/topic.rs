@@ -43,11 +43,15 @@ pub enum Topic {
     Results,
     /// Integrated reflections of indexed images; kept for ever.
     Reflections,
+    /// What starts work; compacted.
+    Rules,
+    /// The life of batch jobs; kept for ever.
+    Jobs,
 }
 
 impl Topic {
     /// All topics of which there is one.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Runs,
         Self::FileCatalog,
         Self::Experiments,
@@ -63,7 +67,11 @@ impl Topic {
         Self::ImagesIndexed,
         Self::Results,
         Self::Reflections,
+        Self::Rules,
+        Self::Jobs,
     ];
+    /// Those that the trigger writes, and sets up.
+    pub const TRIGGER: [Self; 2] = [Self::Rules, Self::Jobs];
     /// Those that the analysis writes, and sets up.
     pub const ANALYSIS: [Self; 4] = [Self::Trials, Self::ImagesIndexed, Self::Results, Self::Reflections];
 
@@ -85,6 +93,8 @@ impl Topic {
             Self::ImagesIndexed => "images.indexed",
             Self::Results => "results",
             Self::Reflections => "reflections",
+            Self::Rules => "rules",
+            Self::Jobs => "jobs",
         }
     }
 
@@ -99,9 +109,9 @@ impl Topic {
             Self::Runs | Self::FileCatalog | Self::Experiments | Self::WorkflowJobs | Self::RunsAvailable => {
                 Keeping::ForEver
             }
-            Self::Trials | Self::Results | Self::Reflections => Keeping::ForEver,
+            Self::Trials | Self::Results | Self::Reflections | Self::Jobs => Keeping::ForEver,
             Self::FilesAvailable => Keeping::Newest { min_lag: Duration::from_secs(7 * 24 * 3600) },
-            Self::Requests | Self::Routes | Self::RoutesOverride | Self::ImagesIndexed => {
+            Self::Requests | Self::Routes | Self::RoutesOverride | Self::ImagesIndexed | Self::Rules => {
                 Keeping::Newest { min_lag: Duration::ZERO }
             }
             Self::Transfers | Self::DeadLetters => Keeping::For(MONTH),
@@ -275,7 +285,9 @@ impl Topics {
 
     /// The mover's own topics as set-up makes them; the logbook's are the logbook's business.
     pub fn specs(&self, partitions: i32, replication: i32) -> Vec<TopicSpec> {
-        let others = |topic: &Topic| topic.is_logbooks() || Topic::ANALYSIS.contains(topic);
+        let others = |topic: &Topic| {
+            topic.is_logbooks() || Topic::ANALYSIS.contains(topic) || Topic::TRIGGER.contains(topic)
+        };
         let ours = Topic::ALL.into_iter().filter(|topic| !others(topic));
         ours.map(|topic| self.spec(topic, partitions, replication)).collect()
     }
@@ -285,6 +297,11 @@ impl Topics {
         let at = |site| SiteTopic::ALL.into_iter().map(move |topic| topic.at(site));
         let channels = Topic::ANALYSIS.into_iter().map(Channel::Of).chain(sites.iter().flat_map(at));
         channels.map(|channel| self.spec(channel, partitions, replication)).collect()
+    }
+
+    /// The trigger's own topics as set-up makes them.
+    pub fn trigger_specs(&self, partitions: i32, replication: i32) -> Vec<TopicSpec> {
+        Topic::TRIGGER.into_iter().map(|topic| self.spec(topic, partitions, replication)).collect()
     }
 
     /// One topic as set-up makes it (also for the logbook's double, which makes the logbook's four).
@@ -319,6 +336,15 @@ mod tests {
         assert_eq!(ours.channel("files.available"), None);
         assert!(Topics::new("a/b").is_err());
         assert_eq!(ours.specs(4, 1).len(), 7);
+        let kept: Vec<_> =
+            ours.trigger_specs(4, 1).into_iter().map(|spec| (spec.name, spec.keeping)).collect();
+        assert_eq!(
+            kept,
+            [
+                ("lightrail.rules".to_owned(), Keeping::Newest { min_lag: Duration::ZERO }),
+                ("lightrail.jobs".to_owned(), Keeping::ForEver),
+            ]
+        );
         let specs = ours.analysis_specs(&[site], 4, 1);
         let kept: Vec<_> = specs.iter().map(|spec| (spec.name.as_str(), spec.keeping)).collect();
         assert_eq!(

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::events::{
-    Cause, ClosedBy, ConfigurePlace, Extent, ExtentKind, FileTiming, IndexPosition, IndexState, LeftOut,
-    ManifestFile, MissingFile, Numbers, Outcome, Registration, ShotData, Stage, StageTimes, TransferState,
-    Verified,
+    Cause, ClosedBy, ConfigurePlace, Extent, ExtentKind, FailureClass, FileTiming, IndexPosition, IndexState,
+    JobEnd, JobIdentity, JobStep, LeftOut, ManifestFile, MissingFile, Numbers, Outcome, Registration,
+    ShotData, Stage, StageTimes, Task, TransferState, Trigger, Verified, Work,
 };
 use crate::image::TrialNumber;
 use crate::record::{DecodeError, Event, Record, decode};
@@ -190,6 +190,46 @@ fn a_trial() -> Trial {
     }
 }
 
+fn a_rule() -> Rule {
+    let task = |name: &str, work, after: &[&str]| Task {
+        task: name.parse().unwrap(),
+        work,
+        after: after.iter().map(|name| name.parse().unwrap()).collect(),
+        nodes: 2,
+        seconds: 3600,
+        attempts: 3,
+    };
+    let merge = Work::Command {
+        program: "/usr/bin/merge".to_owned(),
+        arguments: vec!["--run={run}".parse().unwrap(), "{{plain}}".parse().unwrap()],
+    };
+    Rule {
+        rule: "live-hits".parse().unwrap(),
+        version: 2,
+        trigger: Trigger::AllFilesTransferred,
+        experiment: Some("mfxlv9518".parse().unwrap()),
+        first_run: Some("10".parse().unwrap()),
+        last_run: None,
+        site: site(),
+        trial: Some(TrialNumber(3)),
+        tasks: vec![task("work", Work::Analysis { workers: 4 }, &[]), task("merge", merge, &["work"])],
+        who: "auser".to_owned(),
+        at: AT,
+    }
+}
+
+fn a_job(place: u32, step: JobStep) -> Job {
+    let identity = JobIdentity {
+        rule: "live-hits".parse().unwrap(),
+        run: run(),
+        trial: Some(TrialNumber(3)),
+        task: "work".parse().unwrap(),
+        request: None,
+        attempt: 1,
+    };
+    Job { job: identity.name(), identity, place, epoch: 7, step, at: AT }
+}
+
 /// One message of each kind, and the tombstones.
 fn samples() -> Vec<(&'static str, Message)> {
     let key: WishKey = "mfxlv9518/12@NERSC".parse().unwrap();
@@ -261,6 +301,19 @@ fn samples() -> Vec<(&'static str, Message)> {
         by: SOURCE.to_owned(),
         at: AT,
     };
+    let intended =
+        JobStep::Intended { reason: "all 12 files are at NERSC".to_owned(), rule_version: 2, site: site() };
+    let asked = JobAsked {
+        rule: "live-hits".parse().unwrap(),
+        run: run(),
+        request: 2,
+        who: "auser".to_owned(),
+        at: AT,
+    };
+    let end = JobEnd::Failed { class: FailureClass::Timeout, text: "TIMEOUT 0:1".to_owned() };
+    let ended = JobStep::Ended { id: Some("4242".to_owned()), end };
+    let decides =
+        Decider { decider: "main".parse().unwrap(), epoch: 7, place: "host:4711".to_owned(), at: AT };
     vec![
         ("file.available", file_available(&a_file(), SOURCE, AT)),
         ("file.gone", file_gone(&gone, SOURCE, AT)),
@@ -281,6 +334,15 @@ fn samples() -> Vec<(&'static str, Message)> {
         ("indexed", indexed(&progress(), SOURCE, AT)),
         ("result", result(&a_result(), SOURCE, AT)),
         ("trial", trial(&a_trial(), SOURCE, AT)),
+        ("rule", rule(&a_rule().rule, Some(&a_rule()), SOURCE, AT)),
+        ("rule.removed", rule(&a_rule().rule, None, SOURCE, AT)),
+        ("job", job(&a_job(0, intended), SOURCE)),
+        ("job.submitted", job(&a_job(1, JobStep::Submitted { id: "4242".to_owned() }), SOURCE)),
+        ("job.running", job(&a_job(2, JobStep::Running { id: "4242".to_owned() }), SOURCE)),
+        ("job.ended", job(&a_job(3, ended), SOURCE)),
+        ("job.given_up", job(&a_job(4, JobStep::GivenUp { why: "not seen for 120 s".to_owned() }), SOURCE)),
+        ("decider", decider(&decides, SOURCE)),
+        ("job.asked", job_asked(&asked, SOURCE)),
     ]
 }
 
@@ -452,7 +514,7 @@ fn a_dead_letter_keeps_the_originals_bytes_and_key() {
 
 proptest! {
     #[test]
-    fn an_outbox_row_gives_the_message_back(index in 0_usize..19, trace in any::<Option<String>>()) {
+    fn an_outbox_row_gives_the_message_back(index in 0_usize..28, trace in any::<Option<String>>()) {
         let message = samples().swap_remove(index).1.with_traceparent(trace);
         let row = postcard::to_stdvec(&message).unwrap();
         prop_assert_eq!(postcard::from_bytes::<Message>(&row).unwrap(), message);
@@ -460,7 +522,7 @@ proptest! {
 
     #[test]
     fn arbitrary_records_never_panic(
-        topic in 0_usize..15,
+        topic in 0_usize..17,
         key in any::<Option<Vec<u8>>>(),
         value in any::<Option<Vec<u8>>>(),
         kind in any::<Option<Vec<u8>>>(),
@@ -482,7 +544,7 @@ proptest! {
 
     /// Whatever is written over a good payload: it is read or refused with a reason.
     #[test]
-    fn damaged_payloads_never_panic(index in 0_usize..19, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn damaged_payloads_never_panic(index in 0_usize..28, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut golden = record(&as_json(&samples()[index].1));
         if let Some(value) = golden.value.as_mut().filter(|value| !value.is_empty()) {
             let at = at.index(value.len());

@@ -1,0 +1,265 @@
+//! The life of a batch job, from the intent that is written before anything is submitted to its end; and who decides.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{DeciderName, JobName, RuleName, RunKey, SiteName, TaskName};
+use crate::image::TrialNumber;
+use crate::message::stable_hash;
+use crate::time::Millis;
+
+/// What makes two jobs the same job. The rule's version and the decider's epoch are no part of it: a corrected typing error runs
+/// nothing again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct JobIdentity {
+    /// The rule that started it.
+    pub rule: RuleName,
+    /// The run.
+    pub run: RunKey,
+    /// The trial, for rules that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialNumber>,
+    /// The task within the rule.
+    pub task: TaskName,
+    /// For MANUAL: which request it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<u32>,
+    /// The how manieth try, from 1. A new one is made only after the one before has ended or was given up and fenced.
+    pub attempt: u32,
+}
+
+impl fmt::Display for JobIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.rule, self.run)?;
+        if let Some(trial) = self.trial {
+            write!(f, "/{trial}")?;
+        }
+        write!(f, " {}", self.task)?;
+        if let Some(request) = self.request {
+            write!(f, " request {request}")?;
+        }
+        write!(f, " attempt {}", self.attempt)
+    }
+}
+
+/// Letters of a job's name: what every scheduler takes, without vowels that make words and without look-alikes.
+const LETTERS: &[u8; 32] = b"0123456789bcdfghjkmnpqrstvwxyz_-";
+
+impl JobIdentity {
+    /// The job's name at its scheduler: `lr` and 13 characters of the identity's hash, for some schedulers keep 15.
+    pub fn name(&self) -> JobName {
+        let text = serde_json::to_vec(self).expect("an identity is a struct of strings and numbers");
+        // 65 bits by two hashes: FNV-1a of the text, and of the text behind a byte that none begins with.
+        let (low, high) = (stable_hash(&text), stable_hash(&[&[0], text.as_slice()].concat()));
+        let bits = u128::from(high) << 64 | u128::from(low);
+        let letter = |index: u32| char::from(LETTERS[usize::try_from(bits >> (5 * index) & 31).unwrap_or(0)]);
+        let name: String = "lr".chars().chain((0..13).map(letter)).collect();
+        JobName::from_str(&name).expect("such a name fits the rule")
+    }
+
+    /// The same job, tried once more.
+    #[must_use]
+    pub fn next_attempt(&self) -> Self {
+        Self { attempt: self.attempt + 1, ..self.clone() }
+    }
+}
+
+/// Why a job failed, by what can be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// Its program says so, or was ended by a signal of its own.
+    Application,
+    /// Its node failed or did not start it.
+    Node,
+    /// Its time was over.
+    Timeout,
+    /// It took more memory than it had.
+    Memory,
+    /// It could no longer end in time.
+    Deadline,
+    /// It gave way to another job and is not queued again.
+    Preempted,
+    /// The scheduler does not take it.
+    Refused,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum JobEnd {
+    /// It did what it was to do.
+    Done,
+    /// It failed.
+    Failed {
+        /// By what.
+        class: FailureClass,
+        /// In the scheduler's words: `FAILED 1:0`.
+        text: String,
+    },
+    /// It was cancelled.
+    Cancelled {
+        /// By whom or why, as far as it is known.
+        text: String,
+    },
+}
+
+/// One step of a job's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum JobStep {
+    /// It is to be submitted; written before anything is.
+    Intended {
+        /// Why it was started, in words.
+        reason: String,
+        /// The rule's version, for the record.
+        rule_version: u32,
+        /// Where it runs.
+        site: SiteName,
+    },
+    /// The scheduler has it.
+    Submitted {
+        /// The scheduler's id of it.
+        id: String,
+    },
+    /// It runs.
+    Running {
+        /// The scheduler's id of it.
+        id: String,
+    },
+    /// It has ended.
+    Ended {
+        /// The scheduler's id of it, where it ever had one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// How.
+        end: JobEnd,
+    },
+    /// Nobody knows what became of it; its claim was taken, so that no copy of it works any more.
+    GivenUp {
+        /// Why.
+        why: String,
+    },
+}
+
+impl JobStep {
+    /// The state's word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Intended { .. } => "intended",
+            Self::Submitted { .. } => "submitted",
+            Self::Running { .. } => "running",
+            Self::Ended { .. } => "ended",
+            Self::GivenUp { .. } => "given_up",
+        }
+    }
+
+    /// Whether nothing comes after it.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Ended { .. } | Self::GivenUp { .. })
+    }
+}
+
+/// On `jobs`, key job; kept for ever: a job's life, step by step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Job {
+    /// Its name, made of its identity.
+    pub job: JobName,
+    /// What it is.
+    pub identity: JobIdentity,
+    /// The how manieth message of the job this is, from 0.
+    pub place: u32,
+    /// The epoch of the decider that says it, for the record.
+    pub epoch: u64,
+    /// What happened.
+    pub step: JobStep,
+    /// When.
+    pub at: Millis,
+}
+
+/// On `jobs`, key `asked@<rule>/<run>`: somebody wants a MANUAL rule to fire for a run, once more with each number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobAsked {
+    /// The rule.
+    pub rule: RuleName,
+    /// The run.
+    pub run: RunKey,
+    /// Counts the requests of the rule for the run, from 1.
+    pub request: u32,
+    /// Who asks.
+    pub who: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// On `jobs`, key `decider@<name>`: who decides from here on. A decider that was fenced and finds a later epoch here has a rival;
+/// where it finds none, it was its own transaction that took too long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Decider {
+    /// Its name.
+    pub decider: DeciderName,
+    /// Counts its lives, from 1.
+    pub epoch: u64,
+    /// Host and process.
+    pub place: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// The key of [`Decider`].
+pub fn decider_key(decider: &DeciderName) -> String {
+    format!("decider@{decider}")
+}
+
+/// The key of [`JobAsked`].
+pub fn asked_key(rule: &RuleName, run: &RunKey) -> String {
+    format!("asked@{rule}/{run}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_short_stable_and_of_the_identity_alone() {
+        let identity = JobIdentity {
+            rule: "live-hits".parse().unwrap(),
+            run: "mfxlv9518/12".parse().unwrap(),
+            trial: Some(TrialNumber(3)),
+            task: "work".parse().unwrap(),
+            request: None,
+            attempt: 1,
+        };
+        // As it was for the first job that ever ran: a job of an earlier version must be found by its name.
+        assert_eq!(identity.name().as_str(), "lrt2wybf04g74mh");
+        assert_eq!(identity.to_string(), "live-hits mfxlv9518/12/3 work attempt 1");
+        let others = [
+            identity.next_attempt(),
+            JobIdentity { request: Some(1), ..identity.clone() },
+            JobIdentity { trial: None, ..identity.clone() },
+            JobIdentity { run: "mfxlv9518/13".parse().unwrap(), ..identity.clone() },
+        ];
+        for other in others {
+            assert_ne!(other.name(), identity.name());
+            assert_eq!(other.name().as_str().len(), 15);
+        }
+    }
+
+    #[test]
+    fn names_of_many_jobs_differ() {
+        let of = |run: u32, attempt: u32| JobIdentity {
+            rule: "live".parse().unwrap(),
+            run: format!("mfxlv9518/{run}").parse().unwrap(),
+            trial: None,
+            task: "work".parse().unwrap(),
+            request: None,
+            attempt,
+        };
+        let names: std::collections::BTreeSet<JobName> =
+            (0..5000).flat_map(|run| (1..5).map(move |attempt| of(run, attempt).name())).collect();
+        assert_eq!(names.len(), 20_000);
+    }
+}
