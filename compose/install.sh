@@ -95,6 +95,9 @@ look_for_suites() {
     need_command iptables iptables
     need_command debootstrap debootstrap
     need_package python3-venv
+    # Slurm's own packages conflict with other schedulers': compose/src/slurm.rs unpacks them into the cache folder.
+    need_command unshare util-linux
+    need_command setpriv util-linux
     look_for_components
     [ -x "$(cargo_deny)" ] || missing_tools+=("cargo-deny $CARGO_DENY_VERSION")
 }

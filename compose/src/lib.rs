@@ -18,6 +18,7 @@ pub mod python;
 pub mod require;
 pub mod scratch;
 pub mod services;
+pub mod slurm;
 pub mod wait;
 pub mod xrootd;
 

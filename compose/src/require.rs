@@ -1,5 +1,5 @@
-//! What a machine may lack and a test may be skipped for: real data, containers, psana, Python packages, loop devices. A skip is
-//! always said, past the test runner's capture, and `LIGHTRAIL_REQUIRE=data,containers,psana,python,loop` makes it a failure.
+//! What a machine may lack and a test may be skipped for: real data, containers, psana, Python packages, Slurm, loop devices. A skip
+//! is always said, past the test runner's capture, and `LIGHTRAIL_REQUIRE=data,containers,psana,python,slurm,loop` makes it a failure.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -15,6 +15,8 @@ pub enum Need {
     Psana,
     /// `h5py` and `pyarrow`, installed or to be had from PyPI.
     Python,
+    /// Slurm's packages, and namespaces for it, which root may make.
+    Slurm,
     /// Loop devices, which only root may set up, for small file systems that fill up.
     Loop,
 }
@@ -28,6 +30,7 @@ impl Need {
             Self::Psana => "psana",
             Self::Python => "python",
             Self::Loop => "loop",
+            Self::Slurm => "slurm",
         }
     }
 }

@@ -121,6 +121,21 @@ pub fn start_analysis(
     Proc::start(start)
 }
 
+/// Starts `lightrail-trigger run` with a configuration file; its output goes to `<name>.out` beside that file.
+///
+/// # Errors
+/// As [`Mover::start`].
+pub fn start_trigger(name: &str, config: &Path, env: &[(&str, &str)]) -> anyhow::Result<Proc> {
+    let folder = config.parent().context("a configuration file lies in a folder")?;
+    let mut start = Start::new(name, program("lightrail-trigger")?, folder)
+        .args([OsString::from("run"), OsString::from("--config"), config.into()])
+        .env("NO_COLOR", "1");
+    for (key, value) in env {
+        start = start.env(key, *value);
+    }
+    Proc::start(start)
+}
+
 /// What a one-shot command has done.
 #[derive(Debug)]
 pub struct Ran {

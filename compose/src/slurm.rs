@@ -1,0 +1,238 @@
+//! A real Slurm on this machine: munged, slurmctld and slurmd of Debian's packages, unpacked into the cache folder and never
+//! installed, for they conflict with other schedulers' packages. They live in a mount, UTS and PID namespace of their own with a
+//! host name of their own; the host's `/etc` stays as it is. Everything in it ends with the part.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use crate::kafka::jars;
+use crate::ports::Port;
+use crate::process::{Proc, Start, tail};
+use crate::require::{Need, require};
+use crate::scratch::Scratch;
+use crate::wait;
+
+/// The packages that are unpacked, with those that they need and a Debian may lack.
+const PACKAGES: [&str; 7] =
+    ["slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins", "munge", "libmunge2", "liblua5.1-0"];
+
+/// The host name inside.
+const HOST: &str = "lightrail-slurm";
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Names for the namespaces' own host, the daemon that Slurm looks for by a fixed path, then the daemons.
+const INSIDE: &str = r#"
+set -e
+hostname lightrail-slurm
+mount --bind "$folder/hosts" /etc/hosts
+mount -t overlay overlay -o "lowerdir=$folder/sbin:/usr/sbin" /usr/sbin
+"$root/usr/sbin/munged" --foreground --force --socket="$folder/munge.socket" --key-file="$folder/munge.key" \
+    --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" --seed-file="$folder/munge.seed" &
+until [ -S "$folder/munge.socket" ]; do sleep 0.05; done
+while :; do "$root/usr/sbin/slurmctld-wlm" -D; echo slurmctld is started again; sleep 0.2; done &
+"$root/usr/sbin/slurmd-wlm" -D -N lightrail-slurm &
+wait
+"#;
+
+/// A running Slurm.
+#[derive(Debug)]
+pub struct Slurm {
+    // Dropped before its folder.
+    proc: Proc,
+    _ports: [Port; 2],
+    folder: Scratch,
+}
+
+/// Slurm where it can be started; otherwise the test is skipped and says so.
+pub async fn slurm(test: &str) -> Option<Slurm> {
+    let started = Slurm::start().await;
+    require(test, Need::Slurm, started)
+}
+
+impl Slurm {
+    /// Starts one of its own; its node is idle on return.
+    ///
+    /// # Errors
+    /// Where packages cannot be had, namespaces cannot be made, or it does not get ready.
+    pub async fn start() -> anyhow::Result<Self> {
+        ensure!(rustix::process::geteuid().is_root(), "Slurm in namespaces of its own needs root");
+        let root = tokio::task::spawn_blocking(unpacked).await??;
+        let possible = Command::new("unshare")
+            .args(["--mount", "--uts", "--pid", "--fork", "true"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .context("no unshare (package util-linux)")?;
+        ensure!(possible.success(), "namespaces cannot be made here (unshare: {possible})");
+        let folder = Scratch::new()?;
+        let ports = [Port::take()?, Port::take()?];
+        prepare(&root, folder.path(), &ports)?;
+        let start = Start::new("slurm", "unshare", folder.path())
+            .args(["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", INSIDE])
+            .env("root", root.as_os_str())
+            .env("folder", folder.path().as_os_str())
+            .env("LD_LIBRARY_PATH", libraries(&root)?)
+            .env("SLURM_CONF", folder.path().join("slurm.conf").as_os_str());
+        let slurm = Self { proc: Proc::start(start)?, _ports: ports, folder };
+        let ready = wait::until("Slurm's node to be idle", READY_WITHIN, async || {
+            slurm
+                .run("sinfo", &["--noheader", "--format=%T"])
+                .await
+                .ok()
+                .filter(|said| said.starts_with("idle"))
+        });
+        ready.await.with_context(|| tail(&slurm.proc.output(), 30))?;
+        Ok(slurm)
+    }
+
+    /// The folder of its commands, which need no environment.
+    pub fn commands(&self) -> PathBuf {
+        self.folder.path().join("bin")
+    }
+
+    /// The log of completed jobs.
+    pub fn jobcomp(&self) -> PathBuf {
+        self.folder.path().join("jobcomp.log")
+    }
+
+    /// Runs one of its commands; what it printed.
+    ///
+    /// # Errors
+    /// When it fails: with what it said.
+    pub async fn run(&self, command: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut running = tokio::process::Command::new(self.commands().join(command));
+        let output = running.args(arguments).stdin(Stdio::null()).kill_on_drop(true).output().await?;
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        ensure!(output.status.success(), "{command} {arguments:?}: {said}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What its daemons have written.
+    pub fn output(&self) -> String {
+        self.proc.output()
+    }
+}
+
+fn library_folder(root: &Path) -> anyhow::Result<PathBuf> {
+    let lib = root.join("usr/lib");
+    let found = std::fs::read_dir(&lib).with_context(|| format!("no {}", lib.display()))?;
+    found
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.join("slurm-wlm").is_dir())
+        .with_context(|| format!("no slurm-wlm below {}", lib.display()))
+}
+
+fn libraries(root: &Path) -> anyhow::Result<String> {
+    let folder = library_folder(root)?;
+    Ok(format!("{0}:{0}/slurm-wlm", folder.display()))
+}
+
+/// Configuration, key and commands.
+fn prepare(root: &Path, folder: &Path, ports: &[Port; 2]) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    for below in ["ctld", "spool", "bin", "sbin"] {
+        std::fs::create_dir(folder.join(below)).with_context(|| format!("cannot make {below}"))?;
+    }
+    let write = |name: &str, text: &[u8], mode: u32| -> anyhow::Result<()> {
+        let path = folder.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        Ok(())
+    };
+    let key: Vec<u8> = (0..1024).map(|_| fastrand::u8(..)).collect();
+    write("munge.key", &key, 0o400)?;
+    write("hosts", format!("127.0.0.1 localhost {HOST}\n").as_bytes(), 0o644)?;
+    let stepd = root.join("usr/sbin/slurmstepd-wlm");
+    std::os::unix::fs::symlink(stepd, folder.join("sbin/slurmstepd")).context("cannot make a link")?;
+    let plugins = library_folder(root)?.join("slurm-wlm");
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let (here, plugins, libraries) = (folder.display(), plugins.display(), libraries(root)?);
+    let [controller, node] = ports;
+    let configuration = format!(
+        "ClusterName=lightrail
+SlurmctldHost={HOST}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={here}/munge.socket,cred_expire=5
+PluginDir={plugins}
+SlurmctldPort={controller}
+SlurmdPort={node}
+SlurmctldPidFile={here}/slurmctld.pid
+SlurmdPidFile={here}/slurmd.pid
+StateSaveLocation={here}/ctld
+SlurmdSpoolDir={here}/spool
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerType=sched/backfill
+SchedulerParameters=bf_interval=2,sched_min_interval=0,defer_batch
+ReturnToService=2
+SlurmdParameters=config_overrides
+MpiDefault=none
+SwitchType=switch/none
+MailProg=/bin/true
+MinJobAge=300
+KillWait=5
+InactiveLimit=0
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={here}/jobcomp.log
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
+JobRequeue=1
+NodeName={HOST} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=1000 Feature=cpu State=UNKNOWN
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=6
+PartitionName=realtime Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=100 PreemptMode=OFF
+"
+    );
+    write("slurm.conf", configuration.as_bytes(), 0o644)?;
+    for command in ["sbatch", "squeue", "scancel", "scontrol", "sinfo", "sacct"] {
+        let text = format!(
+            "#!/bin/sh\nexport LD_LIBRARY_PATH='{libraries}' SLURM_CONF='{here}/slurm.conf'\nexec '{}/usr/bin/{command}' \"$@\"\n",
+            root.display()
+        );
+        write(&format!("bin/{command}"), text.as_bytes(), 0o755)?;
+    }
+    Ok(())
+}
+
+/// The folder into which the packages are unpacked; fetched by apt where they are not there yet, never again after that.
+fn unpacked() -> anyhow::Result<PathBuf> {
+    let cache = jars::cache()?;
+    let folder = cache.join("slurm");
+    let lock = std::fs::File::create(cache.join("slurm.lock")).context("cannot write to the cache")?;
+    lock.lock().context("cannot lock the cache folder")?;
+    let (root, done) = (folder.join("root"), folder.join("done"));
+    // Written last: what was interrupted is begun again.
+    if !done.is_file() {
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&root).context("cannot make a folder in the cache")?;
+        let mut fetching = Command::new("timeout");
+        fetching.args(["300", "apt-get", "download", "-q"]).args(PACKAGES).current_dir(&folder);
+        let output = fetching.stdin(Stdio::null()).output().context("no apt-get: this is no Debian")?;
+        ensure!(
+            output.status.success(),
+            "apt-get cannot download {}: {}",
+            PACKAGES.join(" "),
+            tail(&String::from_utf8_lossy(&output.stderr), 3)
+        );
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == "deb") {
+                let unpacking = Command::new("dpkg").arg("-x").arg(&path).arg(&root).status();
+                ensure!(unpacking.context("no dpkg")?.success(), "{} cannot be unpacked", path.display());
+            }
+        }
+        std::fs::write(&done, "").context("cannot write to the cache")?;
+    }
+    Ok(root)
+}
