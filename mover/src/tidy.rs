@@ -9,7 +9,7 @@ fn sources() -> Vec<(String, String)> {
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a crate lies in the workspace").to_owned();
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> =
-        ["topics", "bindings", "service", "mover", "analysis", "compose", "tests", "bench"]
+        ["topics", "bindings", "service", "mover", "analysis", "trigger", "compose", "tests", "bench"]
             .iter()
             .map(|name| root.join(name))
             .collect();
@@ -92,7 +92,10 @@ fn every_file_says_what_it_is_and_none_is_too_long() {
 
 #[test]
 fn deciding_code_has_no_clock_no_randomness_and_no_input() {
-    let pure = |name: &str| name.starts_with("mover/src/ledger/") && !name.contains("tests");
+    let pure = |name: &str| {
+        let deciding = name.starts_with("mover/src/ledger/") || name.starts_with("trigger/src/decide");
+        deciding && !name.contains("tests")
+    };
     let impure = ["SystemTime", "Instant::now", "fastrand", "std::fs", "tokio::", "async fn", "std::env"];
     for (name, text) in sources().into_iter().filter(|(name, _)| pure(name)) {
         for word in impure {

@@ -1,0 +1,172 @@
+//! The command line: what can be said, and who does it. Prints for people on standard output, faults on standard error.
+//! Decides nothing.
+
+/// Prints a line. Whoever reads it may have seen enough (`| head`): then there is nothing more to do.
+macro_rules! say {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        if writeln!(std::io::stdout(), $($argument)*).is_err() {
+            std::process::exit(0);
+        }
+    }};
+}
+
+mod explain;
+mod failure;
+mod kafka;
+mod rules;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use lightrail_topics::{Experiment, RuleName, RunKey, RunNumber};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::run::TriggerError;
+
+use failure::Failure;
+
+/// Decides what to run where, and sees it through.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lightrail-trigger",
+    version,
+    propagate_version = true,
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong configuration, rules, usage or name, \
+    3 another process decides now."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Decide until SIGTERM. What was submitted goes on; the next start takes it up.
+    Run {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Where health and metrics are asked for; by default where the configuration says.
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<SocketAddr>,
+    },
+    /// Check a configuration and list all that is wrong with it.
+    CheckConfig {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Compare the topics on Kafka with what they should be.
+    Topics {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Make those that are not there. Safe to repeat; never changes one that is there.
+        #[arg(long)]
+        create: bool,
+    },
+    /// Rules: what starts work.
+    Rules {
+        #[command(subcommand)]
+        command: rules::Rules,
+    },
+    /// Have a MANUAL rule fire for a run, once more with each call.
+    Ask {
+        /// The rule.
+        rule: RuleName,
+        /// The experiment.
+        experiment: Experiment,
+        /// The run.
+        run: RunNumber,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Say for a run why each rule fires or does not, and what became of its jobs.
+    Explain {
+        /// The experiment.
+        experiment: Experiment,
+        /// The run.
+        run: RunNumber,
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The trigger's configuration.
+    #[arg(long, value_name = "FILE", env = "LIGHTRAIL_TRIGGER_CONFIG")]
+    config: PathBuf,
+}
+
+impl ConfigFile {
+    fn load(&self) -> Result<Config, Failure> {
+        Ok(Config::load(&self.config)?)
+    }
+}
+
+/// Does what the command line says; the exit status tells the truth.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| Failure::Other(anyhow::Error::new(why).context("threads cannot be started")))
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(obey(cli.command));
+            // A thread that hangs in a call of a library must not keep the process.
+            runtime.shutdown_background();
+            outcome
+        });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+async fn obey(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run { file, listen } => {
+            let mut config = file.load()?;
+            config.listen = listen.unwrap_or(config.listen);
+            lightrail_service::telemetry::start(&config.log).map_err(Failure::Usage)?;
+            crate::run::run(config, stopped()?).await.map_err(|error| match error {
+                TriggerError::Rival(..) => Failure::Status(3, error.into()),
+                error => Failure::Other(error.into()),
+            })
+        }
+        Command::CheckConfig { file } => {
+            let config = Config::load(&file)?;
+            say!("{}: right; decides as {}, {} sites", file.display(), config.decider, config.sites.len());
+            Ok(())
+        }
+        Command::Topics { file, create } => kafka::topics(&file.load()?, create).await,
+        Command::Rules { command } => command.obey().await,
+        Command::Ask { rule, experiment, run, file } => {
+            rules::ask(&file.load()?, rule, RunKey { experiment, run }).await
+        }
+        Command::Explain { experiment, run, file } => explain::explain(&file.load()?, experiment, run).await,
+    }
+}
+
+/// A stop that the process's signals bring about.
+fn stopped() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("SIGINT"),
+        }
+        told.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,97 @@
+//! The configuration of the trigger: one TOML file, read into typed values with every fault named at once. Parsing opens
+//! nothing. What starts work is not here but on the topic `rules`.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lightrail_service::settings;
+use lightrail_topics::{DeciderName, SiteName};
+
+use crate::executor::{Analysis, Header};
+
+pub use lightrail_service::settings::{ConfigError, Fault, Kafka, Log};
+
+/// The example configuration, the one that the repository holds and its tests check.
+pub const EXAMPLE: &str = include_str!("../lightrail-trigger.example.toml");
+
+/// Everything that the trigger is told at its start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `decider`: under which name it says that it decides.
+    pub decider: DeciderName,
+    /// `[kafka]`.
+    pub kafka: Kafka,
+    /// `kafka.logbook`: what stands before the name of the logbook's topic `runs`; it is not followed where this is left out.
+    pub logbook: Option<String>,
+    /// `[sites.<NAME>]`: where jobs run.
+    pub sites: BTreeMap<SiteName, Site>,
+    /// `[decide]`.
+    pub decide: Decide,
+    /// `[http]`: where health and metrics are asked for.
+    pub listen: SocketAddr,
+    /// `[log]`.
+    pub log: Log,
+}
+
+/// How jobs run at a site.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// `executor`, and its table.
+    pub executor: Place,
+    /// `folder`: for scripts' output and local jobs, seen by nodes.
+    pub folder: PathBuf,
+    /// `claims`: the folder of claims, seen by nodes and from here.
+    pub claims: PathBuf,
+    /// `at_once`: jobs that are not over, at most.
+    pub at_once: u32,
+    /// `[sites.<NAME>.analysis]`: how workers are started there.
+    pub analysis: Option<Analysis>,
+}
+
+/// Which executor, with what it is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// `local`: processes of this machine.
+    Local,
+    /// `slurm`, and `[sites.<NAME>.slurm]`.
+    Slurm {
+        /// How it is reached.
+        slurm: crate::executor::Slurm,
+        /// What stands in the head of every script.
+        header: Header,
+    },
+}
+
+/// `[decide]`: how patiently is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decide {
+    /// `poll`: how often each scheduler is asked for all jobs at once.
+    pub poll: Duration,
+    /// `grace`: after so long a job that is not seen was not submitted, or is lost.
+    pub grace: Duration,
+    /// `again`: a failed job is tried again after so long, times its attempts.
+    pub again: Duration,
+    /// `patience`: how long another's open transaction is waited for.
+    pub patience: Duration,
+}
+
+impl Config {
+    /// Reads a configuration from its text. Opens nothing.
+    ///
+    /// # Errors
+    /// All faults, in the order of the text.
+    pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
+        settings::parse(text, parse::whole)
+    }
+
+    /// Reads a configuration file and looks whether the secrets that it names can be read.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        settings::load(path, Self::parse, |config| config.kafka.secrets().cloned().collect())
+    }
+}

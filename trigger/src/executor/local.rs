@@ -1,0 +1,170 @@
+//! Jobs as processes of this machine, in sessions of their own: they outlive whoever submitted them, and are found again by a
+//! folder each. The folder says all: the script, the process, the exit status. Starts what it is given at once.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lightrail_topics::JobName;
+use lightrail_topics::events::{FailureClass, JobEnd};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::process::Command;
+
+use super::{Ending, Executor, ExecutorError, SchedulerId, Seen, Sighting, SubmitFault};
+
+/// What a job finds its own id in.
+const ID: &str = "LIGHTRAIL_LOCAL_ID";
+
+/// Starts the script in a session of its own and keeps its exit status. Files appear whole.
+const WRAPPER: &str = r"
+echo $$ >keeper.new && mv keeper.new keeper
+setsid /bin/bash ./script &
+echo $! >pid.new && mv pid.new pid
+wait $!
+echo $? >exit.new && mv exit.new exit
+";
+
+/// A submission that did not come so far within this time was cut off, and starts nothing any more.
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Processes of this machine.
+#[derive(Clone, Debug)]
+pub struct Local {
+    spool: PathBuf,
+}
+
+impl Local {
+    /// Keeps its jobs in a folder, which it makes where it is not there.
+    pub fn new(spool: impl Into<PathBuf>) -> Self {
+        Self { spool: spool.into() }
+    }
+
+    /// A new folder for a job; the n-th of its name.
+    fn folder(&self, name: &JobName) -> std::io::Result<(SchedulerId, PathBuf)> {
+        std::fs::create_dir_all(&self.spool)?;
+        for number in 1_u32.. {
+            let id = format!("{name}.{number}");
+            let folder = self.spool.join(&id);
+            match std::fs::create_dir(&folder) {
+                Ok(()) => {
+                    let id = id.parse().map_err(std::io::Error::other)?;
+                    return Ok((id, folder));
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(std::io::Error::other("no number is left"))
+    }
+}
+
+#[async_trait]
+impl Executor for Local {
+    async fn submit(&self, name: &JobName, script: &str) -> Result<SchedulerId, SubmitFault> {
+        let unknown = |error: std::io::Error| SubmitFault::Unknown(error.to_string());
+        let (id, folder) = self.folder(name).map_err(unknown)?;
+        std::fs::write(folder.join("script"), script).map_err(unknown)?;
+        let output = std::fs::File::create(folder.join("out")).map_err(unknown)?;
+        let errors = output.try_clone().map_err(unknown)?;
+        let spawned = Command::new("setsid")
+            .args(["/bin/sh", "-c", WRAPPER])
+            .current_dir(&folder)
+            .env(ID, id.to_string())
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn();
+        spawned.map(|_| id).map_err(unknown)
+    }
+
+    async fn look(&self, names: &BTreeSet<JobName>) -> Result<Vec<Sighting>, ExecutorError> {
+        let failed = |error: std::io::Error| ExecutorError {
+            what: format!("jobs in {}", self.spool.display()),
+            why: error.to_string(),
+        };
+        let entries = match std::fs::read_dir(&self.spool) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let text = entry.file_name().to_string_lossy().into_owned();
+            let Some((name, _)) = text.rsplit_once('.') else { continue };
+            let (Ok(name), Ok(id)) = (name.parse::<JobName>(), text.parse::<SchedulerId>()) else { continue };
+            if names.contains(&name)
+                && let Some(seen) = state(&entry.path(), &id)
+            {
+                found.push(Sighting { name, id, seen });
+            }
+        }
+        Ok(found)
+    }
+
+    async fn end(&self, id: &SchedulerId, how: Ending) -> Result<(), ExecutorError> {
+        let folder = self.spool.join(id.to_string());
+        let failed = |why: String| ExecutorError { what: format!("job {id} cannot be told to end"), why };
+        if how == Ending::Cancel {
+            std::fs::write(folder.join("cancelled"), "").map_err(|error| failed(error.to_string()))?;
+        }
+        let Some(pid) = process(&folder, "pid", id) else { return Ok(()) };
+        let told = match how {
+            Ending::Finish => kill_process(pid, Signal::TERM),
+            Ending::Cancel => kill_process_group(pid, Signal::KILL),
+        };
+        match told {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+fn number(path: &Path) -> Option<i32> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The job's process or its keeper, while it is there: its number may be somebody else's by now, its environment is not.
+fn process(folder: &Path, which: &str, id: &SchedulerId) -> Option<Pid> {
+    let pid = number(&folder.join(which))?;
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let own = format!("{ID}={id}");
+    let is_ours = environment.split(|byte| *byte == 0).any(|entry| entry == own.as_bytes());
+    if is_ours { Pid::from_raw(pid) } else { None }
+}
+
+fn is_older(path: &Path, than: Duration) -> bool {
+    let modified = std::fs::metadata(path).and_then(|about| about.modified());
+    modified.ok().and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > than)
+}
+
+/// What a job's folder says; nothing of one that was never started.
+fn state(folder: &Path, id: &SchedulerId) -> Option<Seen> {
+    // In this order: the keeper ends after it has written the exit status.
+    if process(folder, "pid", id).is_some() {
+        return Some(Seen::Running);
+    }
+    if process(folder, "keeper", id).is_some() {
+        // Not begun yet, or its exit status is being written.
+        return Some(if folder.join("pid").is_file() { Seen::Running } else { Seen::Pending });
+    }
+    if let Some(code) = number(&folder.join("exit")) {
+        let exit = u8::try_from(code).ok();
+        let end = if folder.join("cancelled").is_file() {
+            JobEnd::Cancelled { text: "told to end at once".to_owned() }
+        } else if code == 0 {
+            JobEnd::Done
+        } else {
+            JobEnd::Failed { class: FailureClass::Application, text: format!("exit status {code}") }
+        };
+        return Some(Seen::Ended { end, exit });
+    }
+    if folder.join("keeper").is_file() {
+        let text = "its process is gone without an exit status".to_owned();
+        return Some(Seen::Ended { end: JobEnd::Failed { class: FailureClass::Node, text }, exit: None });
+    }
+    (!is_older(folder, STARTS_WITHIN)).then_some(Seen::Pending)
+}

@@ -1,0 +1,14 @@
+//! Decides what to run where, and sees it through: rules and what becomes of runs on one side, batch jobs on the other, the
+//! topic `jobs` between them.
+//!
+//! Never here: image bytes, copies of files, any analysis.
+
+pub mod cli;
+pub mod config;
+pub mod decide;
+pub mod executor;
+mod follow;
+pub mod http;
+mod metric;
+pub mod rules;
+pub mod run;

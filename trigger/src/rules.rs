@@ -1,0 +1,245 @@
+//! A file of rules: read whole with every fault named at once, before any of it takes effect.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lightrail_service::settings::{self, Fault, List, Section, Setting};
+use lightrail_service::settings_from_text;
+use lightrail_topics::events::{Argument, Field, Rule, Task, Trigger, Work};
+use lightrail_topics::{Millis, RuleName, SiteName, TaskName};
+
+use crate::config::Config;
+use crate::decide::is_fired;
+
+/// The example, which a test reads.
+pub const EXAMPLE: &str = include_str!("../rules.example.toml");
+
+/// Ids of `topics` as settings of this crate.
+struct As<T>(T);
+
+macro_rules! as_settings {
+    ($($type:ty => $expected:literal),* $(,)?) => {
+        $(impl std::str::FromStr for As<$type> {
+            type Err = lightrail_topics::IdError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+        settings_from_text! { As<$type> => $expected })*
+    };
+}
+
+as_settings! {
+    TaskName => "a task such as \"work\"",
+    Trigger => "one of LCLS's seven triggers, such as \"ALL_FILES_TRANSFERRED\"",
+    Argument => "a text such as \"--run={run}\"",
+}
+
+/// A number of a run or a trial, which may be 0.
+struct Number(u32);
+
+impl Setting for Number {
+    const EXPECTED: &'static str = "a whole number";
+
+    fn read(value: &settings::DeValue<'_>) -> Result<Self, String> {
+        let digits = value.as_integer().ok_or_else(String::new)?;
+        u32::from_str_radix(digits.as_str(), digits.radix())
+            .map(Self)
+            .map_err(|_| format!("{} is out of range", digits.as_str()))
+    }
+}
+
+/// Reads a file of rules for this configuration: `[rules.<NAME>]`, each with `[[rules.<NAME>.tasks]]`.
+///
+/// # Errors
+/// All faults, in the order of the text.
+pub fn parse(text: &str, config: &Config, who: &str, at: Millis) -> Result<Vec<Rule>, Vec<Fault>> {
+    settings::parse(text, |top| {
+        let section = top.section("rules");
+        let mut rules = BTreeMap::new();
+        for key in section.names() {
+            match key.parse::<RuleName>() {
+                Ok(name) => {
+                    let read = rule(name.clone(), section.section(&key), config, who, at);
+                    rules.insert(name, read);
+                }
+                Err(why) => section.fault(&key, why.to_string()),
+            }
+        }
+        if rules.is_empty() {
+            top.fault("rules", "is missing: say [rules.NAME] and what it starts");
+        }
+        top.finish();
+        rules.into_values().collect()
+    })
+}
+
+fn rule(name: RuleName, section: Section<'_, '_>, config: &Config, who: &str, at: Millis) -> Option<Rule> {
+    let trigger = section.required("trigger").map(|As::<Trigger>(trigger)| trigger);
+    if let Some(trigger) = trigger.filter(|trigger| !is_fired(*trigger)) {
+        section.fault("trigger", format!("{trigger} is not fired by this version"));
+    }
+    let site: Option<SiteName> = section.required("site");
+    if let Some(site) = &site {
+        let known: Vec<SiteName> = config.sites.keys().cloned().collect();
+        settings::known_site(&section, "site", site, &known);
+    }
+    let number = |key: &str| section.optional(key).map(|Number(number)| number);
+    let (first_run, last_run, trial) = (number("first_run"), number("last_run"), number("trial"));
+    let experiment = section.optional("experiment");
+    if let (Some(first), Some(last)) = (first_run, last_run)
+        && first > last
+    {
+        section.fault("last_run", "lies before first_run: the rule is about no run");
+    }
+    let mut names = BTreeSet::new();
+    let mut tasks = Vec::new();
+    for section in section.sections("tasks") {
+        tasks.push(task(section, trial.is_some(), site.as_ref(), config, &mut names));
+    }
+    if tasks.is_empty() {
+        section.fault("tasks", "is missing: say [[rules.NAME.tasks]] and what it runs");
+    }
+    section.finish();
+    Some(Rule {
+        rule: name,
+        version: 0,
+        trigger: trigger?,
+        experiment,
+        first_run: first_run.map(lightrail_topics::RunNumber),
+        last_run: last_run.map(lightrail_topics::RunNumber),
+        site: site?,
+        trial: trial.map(lightrail_topics::TrialNumber),
+        tasks: tasks.into_iter().collect::<Option<_>>()?,
+        who: who.to_owned(),
+        at,
+    })
+}
+
+/// A task; `before` are the names of those that stand before it, which it may come after: so no task waits for itself.
+fn task(
+    section: Section<'_, '_>,
+    has_trial: bool,
+    site: Option<&SiteName>,
+    config: &Config,
+    before: &mut BTreeSet<TaskName>,
+) -> Option<Task> {
+    let name = section.required("task").map(|As::<TaskName>(name)| name);
+    let after: Vec<As<TaskName>> = section.optional::<List<_>>("after").map_or_else(Vec::new, |list| list.0);
+    for As(other) in &after {
+        if !before.contains(other) {
+            section.fault("after", format!("names `{other}`, which is no task before this one"));
+        }
+    }
+    if let Some(name) = &name
+        && !before.insert(name.clone())
+    {
+        section.fault("task", format!("`{name}` is there twice"));
+    }
+    let workers: Option<u32> = section.optional("workers");
+    let program: Option<String> = section.optional("program");
+    let arguments: Vec<As<Argument>> =
+        section.optional::<List<_>>("arguments").map_or_else(Vec::new, |list| list.0);
+    let nodes = section.or("nodes", 1);
+    let time = section.or("time", Duration::from_secs(3600));
+    let attempts = section.or("attempts", 3);
+    let work = match (workers, program) {
+        (Some(workers), None) => {
+            if !has_trial {
+                section.fault("workers", "needs the rule's `trial`: results are complete under one");
+            }
+            if nodes > 1 {
+                section.fault("nodes", "is 1 for workers in this version; take more tasks, or more workers");
+            }
+            if site.and_then(|site| config.sites.get(site)).is_some_and(|site| site.analysis.is_none()) {
+                section
+                    .fault("workers", "needs [sites.NAME.analysis] of the rule's site in the configuration");
+            }
+            if !arguments.is_empty() {
+                section.fault("arguments", "belong to a program, and this task starts workers");
+            }
+            Some(Work::Analysis { workers })
+        }
+        (None, Some(program)) => {
+            if !program.starts_with('/') {
+                section.fault("program", "is no absolute path");
+            }
+            let arguments: Vec<Argument> = arguments.into_iter().map(|As(argument)| argument).collect();
+            if !has_trial && arguments.iter().flat_map(Argument::fields).any(|field| field == Field::Trial) {
+                section.fault("arguments", "ask for {trial}, and the rule has none");
+            }
+            Some(Work::Command { program, arguments })
+        }
+        (Some(_), Some(_)) => {
+            section.fault("workers", "is there beside program; a task does one of them");
+            None
+        }
+        (None, None) => {
+            section.fault("program", "is missing; say program = \"/path\", or workers = 4");
+            None
+        }
+    };
+    section.finish();
+    Some(Task {
+        task: name?,
+        work: work?,
+        after: after.into_iter().map(|As(name)| name).collect(),
+        nodes,
+        seconds: time.as_secs().max(1),
+        attempts,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Rule>, String> {
+        let config = Config::parse(crate::config::EXAMPLE).unwrap();
+        parse(text, &config, "auser", Millis(0))
+            .map_err(|faults| faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))
+    }
+
+    #[test]
+    fn the_example_is_right() {
+        let rules = read(EXAMPLE).unwrap();
+        assert_eq!(rules.len(), 2);
+        // By name: `begun`, `live-hits`.
+        assert_eq!(rules[1].tasks.len(), 2);
+        assert_eq!(rules[1].tasks[1].after.len(), 1);
+    }
+
+    #[test]
+    fn all_faults_are_listed_with_key_and_line() {
+        let text = r#"
+[rules.live]
+trigger = "ALL_FILES"
+site = "NERCS"
+[[rules.live.tasks]]
+task = "work"
+workers = 2
+after = ["merge"]
+[[rules.live.tasks]]
+task = "work"
+program = "merge"
+arguments = ["{runs}"]
+[rules.other]
+trigger = "START_OF_RUN"
+site = "LAPTOP"
+first_run = 3
+last_run = 2
+[[rules.other.tasks]]
+task = "a"
+workers = 1
+program = "/x"
+[[rules.other.tasks]]
+task = "b"
+[rules.none]
+trigger = "END_OF_RUN"
+site = "NERSC"
+tiral = 3
+"#;
+        insta::assert_snapshot!(read(text).unwrap_err());
+    }
+}
