@@ -8,16 +8,25 @@ mod peer;
 mod settings;
 mod speed;
 
+use crate::Scope;
 use crate::report::{Row, tell};
 
 pub(crate) use settings::text as settings;
 
-pub(crate) fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
+pub(crate) fn measure(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    rows.extend(tell(agreement::measure()?));
-    rows.extend(tell(found::measure(quick)?));
-    rows.extend(tell(speed::measure(quick)?));
-    rows.extend(tell(hits::measure(quick)?));
+    if scope.wants("agreement") {
+        rows.extend(tell(agreement::measure()?));
+    }
+    if scope.wants("found") {
+        rows.extend(tell(found::measure(scope.quick)?));
+    }
+    if scope.wants("speed") {
+        rows.extend(tell(speed::measure(scope.quick)?));
+    }
+    if scope.wants("hits") {
+        rows.extend(tell(hits::measure(scope.quick)?));
+    }
     Ok(rows)
 }
 

@@ -17,8 +17,25 @@ struct Cli {
     /// Fewer runs: the figures are rough.
     #[arg(long)]
     quick: bool,
+    /// Only this part of a scenario, such as `many` of `mover`; writes no report.
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
     /// Which scenarios; all without a name.
     scenarios: Vec<Scenario>,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+struct Scope<'a> {
+    quick: bool,
+    only: Option<&'a str>,
+}
+
+impl Scope<'_> {
+    /// Whether a part of a scenario is to be measured.
+    fn wants(&self, part: &str) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,24 +54,27 @@ enum Scenario {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let all = [Scenario::Journal, Scenario::Analysis, Scenario::Mover];
+    let scope = Scope { quick: cli.quick, only: cli.only.as_deref() };
     let chosen = if cli.scenarios.is_empty() { all.to_vec() } else { cli.scenarios };
     for scenario in chosen {
         let mut settings = String::new();
         let (name, rows) = match scenario {
             Scenario::Analysis => {
                 settings = format!("{}; {}", analysis::settings(), stream::settings());
-                let mut rows = analysis::measure(cli.quick)?;
-                rows.extend(stream::measure(cli.quick).await?);
+                let mut rows = analysis::measure(scope)?;
+                rows.extend(stream::measure(scope).await?);
                 ("analysis", rows)
             }
             Scenario::Stream => {
                 settings = stream::settings();
-                ("stream", stream::measure(cli.quick).await?)
+                ("stream", stream::measure(scope).await?)
             }
-            Scenario::Mover => ("mover", mover::measure(cli.quick).await?),
-            Scenario::Journal => ("journal", journal::measure(cli.quick)?),
+            Scenario::Mover => ("mover", mover::measure(scope).await?),
+            Scenario::Journal => ("journal", journal::measure(scope.quick)?),
         };
-        report::write(name, &settings, &rows)?;
+        if scope.only.is_none() {
+            report::write(name, &settings, &rows)?;
+        }
     }
     xrootd::shutdown();
     Ok(())

@@ -12,16 +12,17 @@ use lightrail_compose::process::tail;
 use lightrail_compose::services::Mover;
 use lightrail_tests::{Settings, Setup, Stage};
 
+use crate::Scope;
 use crate::report::{Row, tell};
 
-pub(crate) async fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
+pub(crate) async fn measure(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
     let mut settings = Settings::default();
     // The servers' own limit, so that neither side is held back.
     settings.set("sites.NERSC", "per_server", 9).text("log", "filter", "warn");
     // What was measured is removed; nobody is to find it missing meanwhile.
     settings.text("sweep", "every", "1h");
     let stage = Stage::start(Setup { settings, ..Setup::default() }).await?;
-    let measured = all(&stage, quick).await;
+    let measured = all(&stage, scope).await;
     if measured.is_err() {
         let log = stage.mover.as_ref().map(Mover::log).unwrap_or_default();
         eprintln!("the mover's log ends with:\n{}", tail(&log, 40));
@@ -29,12 +30,20 @@ pub(crate) async fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
     measured
 }
 
-async fn all(stage: &Stage, quick: bool) -> anyhow::Result<Vec<Row>> {
+async fn all(stage: &Stage, scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
     stage.announce()?;
     let mut rows = Vec::new();
-    rows.extend(tell(copies::measure(stage, quick).await?));
-    rows.extend(tell(events::measure(stage, quick).await?));
-    rows.extend(tell(runs::measure(stage, quick).await?));
-    rows.extend(tell(many::measure(stage, quick).await?));
+    if scope.wants("copies") {
+        rows.extend(tell(copies::measure(stage, scope.quick).await?));
+    }
+    if scope.wants("events") {
+        rows.extend(tell(events::measure(stage, scope.quick).await?));
+    }
+    if scope.wants("runs") {
+        rows.extend(tell(runs::measure(stage, scope.quick).await?));
+    }
+    if scope.wants("many") {
+        rows.extend(tell(many::measure(stage, scope.quick).await?));
+    }
     Ok(rows)
 }

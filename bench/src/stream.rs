@@ -10,6 +10,7 @@ mod watch;
 
 use std::time::Duration;
 
+use crate::Scope;
 use crate::report::{Row, tell};
 use rates::Trials;
 use stand::{Stand, Taken};
@@ -24,16 +25,22 @@ pub(crate) fn settings() -> String {
         .to_owned()
 }
 
-pub(crate) async fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
+pub(crate) async fn measure(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    rows.extend(tell(big(quick).await?));
-    rows.extend(tell(soak::measure(quick).await?));
+    if BIG.iter().any(|part| scope.wants(part)) {
+        rows.extend(big(scope).await?);
+    }
+    if scope.wants("soak") {
+        rows.extend(tell(soak::measure(scope.quick).await?));
+    }
     Ok(rows)
 }
 
-/// With images of 4.2 megapixels.
-async fn big(quick: bool) -> anyhow::Result<Vec<Row>> {
-    let images = if quick { 120 } else { 500 };
+/// Parts that are measured with images of 4.2 megapixels.
+const BIG: [&str; 5] = ["workers", "at-once", "keeping-up", "latency", "cold"];
+
+async fn big(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
+    let (quick, images) = (scope.quick, if scope.quick { 120 } else { 500 });
     let taken = Taken { detector: "jungfrau4M", images, different: images, streams: 4, hit_rate: 0.05 };
     let mut stand = Stand::start(taken).await?;
     stand.apply(TRIALS).await?;
@@ -45,15 +52,28 @@ async fn big(quick: bool) -> anyhow::Result<Vec<Row>> {
     watch.until(run.len(), Duration::from_secs(60)).await?;
     stand.stop_workers().await?;
     let (mut trials, mut rows) = (Trials(2..=TRIALS), Vec::new());
-    let (of_workers, sustained) =
-        rates::workers(&mut stand, &run, &mut trials, if quick { 1 } else { 3 }).await?;
-    rows.extend(tell(of_workers));
     let rounds = if quick { 1 } else { 3 };
-    rows.extend(tell(vec![rates::at_once(&mut stand, &run, &mut trials, (sustained, rounds)).await?]));
-    let period = Duration::from_secs(if quick { 20 } else { 180 });
-    rows.extend(tell(rates::keeping_up(&mut stand, &run, &mut trials, period).await?));
-    let singles = if quick { 400 } else { 3000 };
-    rows.extend(tell(latency::measure(&mut stand, &run, &mut trials, (sustained, singles)).await?));
-    rows.extend(tell(vec![rates::cold(&mut stand, &run, &mut trials).await?]));
+    let sustained = if scope.wants("workers") {
+        let (of_workers, sustained) = rates::workers(&mut stand, &run, &mut trials, rounds).await?;
+        rows.extend(tell(of_workers));
+        sustained
+    } else {
+        rates::sustained(&mut stand, &run, &mut trials).await?
+    };
+    if scope.wants("at-once") {
+        let row = rates::at_once(&mut stand, &run, &mut trials, (sustained, rounds)).await?;
+        rows.extend(tell(vec![row]));
+    }
+    if scope.wants("keeping-up") {
+        let period = Duration::from_secs(if quick { 20 } else { 180 });
+        rows.extend(tell(rates::keeping_up(&mut stand, &run, &mut trials, period).await?));
+    }
+    if scope.wants("latency") {
+        let singles = if quick { 400 } else { 3000 };
+        rows.extend(tell(latency::measure(&mut stand, &run, &mut trials, (sustained, singles)).await?));
+    }
+    if scope.wants("cold") {
+        rows.extend(tell(vec![rates::cold(&mut stand, &run, &mut trials).await?]));
+    }
     Ok(rows)
 }

@@ -70,6 +70,16 @@ pub(super) async fn workers(
     Ok((rows, sustained))
 }
 
+/// What two workers sustain, images a second.
+pub(super) async fn sustained(
+    stand: &mut Stand,
+    images: &[Image],
+    trials: &mut Trials,
+) -> anyhow::Result<f64> {
+    let given = trials.images(images, 3 * images.len())?;
+    Ok(burst(stand, &given, 2).await?.1)
+}
+
 /// A whole run that is there at once.
 pub(super) async fn at_once(
     stand: &mut Stand,
