@@ -6,6 +6,8 @@ use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use xrootd_sys as sys;
 
 use crate::call::{self, Answer, c_string, nothing};
@@ -21,12 +23,18 @@ const PREFER_NAMES: u32 = 0x0100;
 /// `kXR_locate`: do not answer from memory.
 const REFRESH: u32 = 0x0080;
 
+/// Sums that a server is asked for at once. It computes 4 where nothing else is configured (`xrootd.chksum max`); 3 fit one
+/// that computes a single one.
+const SUMS_AT_ONCE: usize = 3;
+
 /// A server's names. Cheap to clone.
 #[derive(Clone)]
 pub struct FileSystem {
     endpoint: Endpoint,
     /// Held only to take or replace the handle; never across a request.
     handle: Arc<Mutex<(Login, Arc<FsHandle>)>>,
+    /// Turns to ask for a sum.
+    sums: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for FileSystem {
@@ -40,7 +48,8 @@ impl FileSystem {
     pub fn new(endpoint: &Endpoint) -> Self {
         let login = Login::current();
         let handle = Arc::new(handle_for(endpoint, login));
-        Self { endpoint: endpoint.clone(), handle: Arc::new(Mutex::new((login, handle))) }
+        let (handle, sums) = (Arc::new(Mutex::new((login, handle))), Arc::new(Semaphore::new(SUMS_AT_ONCE)));
+        Self { endpoint: endpoint.clone(), handle, sums }
     }
 
     /// The server.
@@ -163,6 +172,9 @@ impl FileSystem {
     }
 
     /// A file's checksum of a kind (`adler32`, `crc32c`, ...) as the server computes or remembers it: kind and hex value.
+    ///
+    /// A few are asked for at a time, the others wait here, their deadlines running: a server has room for three times as many
+    /// sums as it computes at once, and whoever asks for one more is sent away for 30 s.
     pub async fn checksum(
         &self,
         path: &str,
@@ -171,10 +183,16 @@ impl FileSystem {
     ) -> Result<(String, String), Error> {
         let (what, _) = self.checked(&format!("{kind} of"), path)?;
         let argument = format!("{path}?cks.type={kind}");
-        let answer = self.query(what.clone(), sys::QUERY_CHECKSUM, &argument, deadline).await?;
-        match answer.split_whitespace().collect::<Vec<_>>()[..] {
+        let until = call::after(deadline);
+        let Ok(turn) = tokio::time::timeout_at(until, self.sums.acquire()).await else {
+            return Err(Error::timed_out(what, deadline.as_secs_f64()));
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        let answer = self.query(what.clone(), sys::QUERY_CHECKSUM, &argument, left).await;
+        drop(turn);
+        match answer?.split_whitespace().collect::<Vec<_>>()[..] {
             [kind, value] => Ok((kind.to_owned(), value.to_owned())),
-            _ => Err(Error::from_status(303, 0, format!("not a checksum: {answer:?}"), what)),
+            ref words => Err(Error::from_status(303, 0, format!("not a checksum: {words:?}"), what)),
         }
     }
 

@@ -288,8 +288,9 @@ fn port_of(address: &str) -> Option<u16> {
 }
 
 /// Environment of XRootD's programs. Each of them, every copy program too, asks the name server at its start how this machine's
-/// own addresses are called; one that drops a question among many is waited for 1 s, not 5 s.
-pub const RESOLVER: (&str, &str) = ("RES_OPTIONS", "timeout:1 attempts:1");
+/// own addresses are called; one that drops a question among many would be waited for 5 s. All that is needed here is in
+/// `/etc/hosts`: the name server is not asked.
+pub const RESOLVER: (&str, &str) = ("RES_OPTIONS", "attempts:0");
 
 /// What all daemons of one cluster have in common.
 struct Daemons<'a> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::{StreamExt as _, TryStreamExt as _};
 use xrootd::tpc::{self, Capability};
 use xrootd::{ErrorKind, FileSystem};
 
@@ -76,6 +77,25 @@ async fn folders_are_made_listed_and_removed() -> Result<()> {
     fs.rmdir("/data/x/y/z", SOON).await?;
     let nothing = fs.dirlist("/data/nothing", SOON).await.expect_err("there is no such folder");
     assert_eq!(nothing.kind(), ErrorKind::NotFound, "{nothing}");
+    Ok(())
+}
+
+/// A server that has too many to compute sends whoever asks for one more away for 30 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_sums_are_told_without_a_wait() -> Result<()> {
+    let server = Server::start().await?;
+    let fs = server.fs();
+    for number in 0..1000 {
+        server.put(&format!("/data/{number}"), &[7; 20_000])?;
+    }
+    let sums = futures::stream::iter(0..1000)
+        .map(|number| {
+            let fs = &fs;
+            async move { fs.checksum(&format!("/data/{number}"), "adler32", SOON).await }
+        })
+        .buffer_unordered(16);
+    let told: Vec<_> = sums.try_collect().await?;
+    assert!(told.len() == 1000 && told.iter().all(|sum| *sum == told[0]), "{:?}", told[0]);
     Ok(())
 }
 
