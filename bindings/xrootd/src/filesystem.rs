@@ -6,6 +6,8 @@ use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use xrootd_sys as sys;
@@ -13,7 +15,7 @@ use xrootd_sys as sys;
 use crate::call::{self, Answer, c_string, nothing};
 use crate::canonical;
 use crate::credentials::Login;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, code};
 use crate::handle::FsHandle;
 use crate::stat::{DirEntry, Space, Stat};
 use crate::url::{Endpoint, check_path};
@@ -26,6 +28,9 @@ const REFRESH: u32 = 0x0080;
 /// Sums that a server is asked for at once. It computes 4 where nothing else is configured (`xrootd.chksum max`); 3 fit one
 /// that computes a single one.
 const SUMS_AT_ONCE: usize = 3;
+
+/// After how long a sum that was not told is asked for again; after four times as long the next time.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// A server's names. Cheap to clone.
 #[derive(Clone)]
@@ -174,7 +179,8 @@ impl FileSystem {
     /// A file's checksum of a kind (`adler32`, `crc32c`, ...) as the server computes or remembers it: kind and hex value.
     ///
     /// A few are asked for at a time, the others wait here, their deadlines running: a server has room for three times as many
-    /// sums as it computes at once, and whoever asks for one more is sent away for 30 s.
+    /// sums as it computes at once, and whoever asks for one more is sent away for 30 s. That it has room is not sure even so;
+    /// it is asked again after a second, and later. A sum that is under way is not computed twice.
     pub async fn checksum(
         &self,
         path: &str,
@@ -187,10 +193,30 @@ impl FileSystem {
         let Ok(turn) = tokio::time::timeout_at(until, self.sums.acquire()).await else {
             return Err(Error::timed_out(what, deadline.as_secs_f64()));
         };
-        let left = until.saturating_duration_since(Instant::now());
-        let answer = self.query(what.clone(), sys::QUERY_CHECKSUM, &argument, left).await;
+        let (mut asked, mut pause) = (FuturesUnordered::new(), ASK_AGAIN_AFTER);
+        let answer = 'told: loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::timed_out(what, deadline.as_secs_f64()));
+            }
+            asked.push(self.query(what.clone(), sys::QUERY_CHECKSUM, &argument, left));
+            let again = (Instant::now() + pause).min(until);
+            pause *= 4;
+            loop {
+                match tokio::time::timeout_at(again, asked.next()).await {
+                    // Sent away for longer than there is time.
+                    Ok(Some(Err(error))) if error.code() == code::EXPIRED => {}
+                    Ok(Some(answer)) => break 'told answer?,
+                    Ok(None) => {
+                        tokio::time::sleep_until(again).await;
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+        };
         drop(turn);
-        match answer?.split_whitespace().collect::<Vec<_>>()[..] {
+        match answer.split_whitespace().collect::<Vec<_>>()[..] {
             [kind, value] => Ok((kind.to_owned(), value.to_owned())),
             ref words => Err(Error::from_status(303, 0, format!("not a checksum: {words:?}"), what)),
         }

@@ -80,7 +80,7 @@ async fn folders_are_made_listed_and_removed() -> Result<()> {
     Ok(())
 }
 
-/// A server that has too many to compute sends whoever asks for one more away for 30 s.
+/// A server that has too many to compute sends whoever asks for one more away for 30 s, longer than is waited for here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_sums_are_told_without_a_wait() -> Result<()> {
     let server = Server::start().await?;
