@@ -86,7 +86,7 @@ async fn a_thousand_sums_are_told_without_a_wait() -> Result<()> {
     let server = Server::start().await?;
     let fs = server.fs();
     for number in 0..1000 {
-        server.put(&format!("/data/{number}"), &[7; 20_000])?;
+        server.put(&format!("/data/{number}"), &[7; 16_000])?;
     }
     let sums = futures::stream::iter(0..1000)
         .map(|number| {
