@@ -252,6 +252,22 @@ fn what_is_simulated_is_found() {
     assert!(seen.iter().all(|seen| seen.at.is_some()));
     let hits = count(&seen, Outcome::Hit);
     assert!((30..=75).contains(&hits), "{hits} of 120, half of them with a crystal");
+    // A small file that is damaged in its middle costs nothing while the big one is there.
+    let one = files.iter().find(|file| file.ends_with("-c000.xtc2")).expect("a first chunk");
+    let one = Path::new(one);
+    let name = one.file_stem().and_then(|stem| stem.to_str()).expect("a name");
+    let small = one.with_file_name("smalldata").join(format!("{name}.smd.xtc2"));
+    let mut bytes = fs::read(&small).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 300].fill(0xff);
+    fs::write(&small, bytes).unwrap();
+    let again = folder.path().join("again");
+    let mut arguments = vec!["process", "--quiet", "--trial", text(&trial), "--out", text(&again)];
+    arguments.extend(files.iter().map(String::as_str));
+    let said = run(&arguments);
+    assert_eq!(said.status, 0, "{}{}", said.out, said.err);
+    assert_eq!(results(&again), seen);
+
     let powder = folder.path().join("powder.svg");
     let said = run(&["plot", "powder", text(&results_folder), "--run", "mfxsim0126/1", "-o", text(&powder)]);
     assert_eq!(said.status, 0, "{}{}", said.out, said.err);

@@ -104,3 +104,22 @@ fn deciding_code_has_no_clock_no_randomness_and_no_input() {
         }
     }
 }
+
+#[test]
+fn the_files_that_the_architecture_names_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a crate lies in the workspace");
+    let page = std::fs::read_to_string(root.join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let sources = sources();
+    // Whatever stands between backticks and ends as a source, without what is named in it.
+    let named = page.split('`').skip(1).step_by(2).map(|code| code.split("::").next().unwrap_or(code));
+    let is_source =
+        |code: &&str| Path::new(code).extension().is_some_and(|end| end == "rs") && !code.contains(' ');
+    let named: Vec<&str> = named.filter(is_source).collect();
+    assert!(named.len() > 50, "{} files are named", named.len());
+    let is_there = |file: &&&str| {
+        let end = format!("/{file}");
+        sources.iter().any(|(name, _)| name == **file || name.ends_with(&end))
+    };
+    let missing: Vec<&&str> = named.iter().filter(|file| !is_there(file)).collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md names {missing:?}");
+}

@@ -1,9 +1,15 @@
 //! Damaged copies of good bytes, for tests: bits turned, ends cut off, lengths replaced by wild ones, parts moved.
 
-/// Calls `body` with `rounds` damaged copies of `good`, the same for the same seed.
+/// Calls `body` with `rounds` damaged copies of `good`, the same for the same seed. `LIGHTRAIL_CAMPAIGN=1` makes a hundred times
+/// as many, others each time; the seed of what goes wrong is then printed.
 pub(crate) fn each(good: &[u8], seed: u64, rounds: usize, mut body: impl FnMut(&[u8])) {
     const WILD: [u32; 10] =
         [0, 1, 11, 12, 13, 0x7fff_ffff, 0x8000_0000, 0xffff_fff4, 0xffff_ffff, 0x0100_0000];
+    let is_campaign = std::env::var_os("LIGHTRAIL_CAMPAIGN").is_some_and(|value| value == "1");
+    let (seed, rounds) = if is_campaign { (fastrand::u64(..), 100 * rounds) } else { (seed, rounds) };
+    if is_campaign {
+        println!("damage of seed {seed}");
+    }
     let mut random = fastrand::Rng::with_seed(seed);
     let mut copy = Vec::new();
     for _ in 0..rounds {
