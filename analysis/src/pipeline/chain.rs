@@ -9,7 +9,7 @@ use super::pass::{Pass, Raw, Shared, TOGETHER, Tables};
 use super::regions::{self, Regions};
 use super::rings::Rings;
 use super::statistics::Ring;
-use super::tiles::Tiles;
+use super::tiles::{Ordered, Tiles};
 use super::{Outcome, Powders, Seen, Spot, dispersion, hit};
 use crate::detectors::{Calibration, CalibrationError, Constants, Mask, PixelError};
 use crate::frame::{Frame, Pixels, Shape, Shot};
@@ -91,6 +91,8 @@ pub struct Chain {
     regions: Regions,
     rings: Rings,
     tiles: Tiles,
+    /// Where a pixel's value depends on nothing but its own raw value.
+    ordered: Option<Ordered>,
     /// Outermost ring of each ring of the profile, one past it.
     profile: Vec<usize>,
     hash: ChainHash,
@@ -138,8 +140,9 @@ impl Chain {
         let n = parameters.profile.rings;
         let profile = (1..=n).map(|i| (rings.len() * i).div_ceil(n)).collect();
         let tiles = Tiles::new(shape, &rings, calibration.mask());
+        let ordered = calibration.direct().map(|(table, _)| Ordered::new(table, &tiles, &rings));
         let (parameters, geometry) = (parameters.clone(), geometry.clone());
-        Ok(Self { parameters, calibration, geometry, regions, rings, tiles, profile, hash })
+        Ok(Self { parameters, calibration, geometry, regions, rings, tiles, ordered, profile, hash })
     }
 
     /// The hash of everything that was used; goes with every result.
@@ -278,7 +281,10 @@ impl Chain {
         raw: &[&[u16]],
     ) -> Vec<Outcome> {
         let Workspace { passes, shared, .. } = workspace;
-        let Some(direct) = self.calibration.direct() else { return Vec::new() };
+        let (Some(ordered), Some((_, plain))) = (&self.ordered, self.calibration.direct()) else {
+            return Vec::new();
+        };
+        let direct = (ordered, plain);
         self.tables().together(level, p, direct, raw, &mut passes[..raw.len()], shared);
         let each = images.iter().zip(raw).zip(passes);
         each.map(|(((_, shot), raw), pass)| {
@@ -419,7 +425,7 @@ fn hash(
 ) -> ChainHash {
     let mut digest = Sha256::new();
     // The version of the definitions: raised when the same inputs would give other outcomes.
-    digest.update(b"lightrail chain 2\n");
+    digest.update(b"lightrail chain 3\n");
     // Debug text of plain data is exact: every f32 and f64 prints so that it reads back the same.
     digest.update(format!("{parameters:?}\n{shape}\n{geometry:?}\n"));
     for (name, modes) in

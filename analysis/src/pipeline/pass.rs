@@ -1,15 +1,15 @@
 //! The way of images through memory: a few samples tell how each ring is spread, then tile by tile an image is calibrated into
-//! the cache and summed ring by ring, and the pixels outside their rings' cores are told one by one: among them are all strong
-//! ones. Several images go together, so that a tile's constants are read once for all of them.
+//! the cache and added to its rings' sums, and the pixels outside their rings' cores are told one by one: among them are all
+//! strong ones. Several images go together, so that a tile's constants are read once for all of them.
 
 use super::components::{Components, Strong};
 use super::peakfinder8::{self, Values};
 use super::rings::Rings;
 use super::statistics::Ring;
-use super::tiles::{self, Tile, Tiles};
+use super::tiles::{Ordered, Tile, Tiles};
 use super::{Regions, Spot};
-use crate::detectors::{Calibration, Entry};
-use crate::simd::{self, BUFFER, Core, LANES, Level, Plain, SIDE, Side};
+use crate::detectors::Calibration;
+use crate::simd::{self, Cores, LANES, LINES, Level, Line, Lines, Plain, Sides, Strays, Sums};
 use crate::trial::Peakfinder8;
 
 /// Images that go together.
@@ -19,9 +19,11 @@ pub(super) const TOGETHER: usize = 4;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pass {
     samples: Vec<f32>,
-    cores: Vec<Core>,
-    sums: Vec<Side>,
+    cores: Cores,
+    sides: Sides,
     outside: Vec<Pixel>,
+    /// Pixels of each ring that were not measured.
+    missing: Vec<u32>,
     /// Per ring, and one more for the pixels in none.
     pub(super) statistics: Vec<Ring>,
     /// Good pixels at their end; only of images that are not calibrated as a whole.
@@ -40,10 +42,10 @@ struct Pixel {
 /// Buffers that images share, one after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    tile: Box<[f32; BUFFER]>,
+    raw: Box<Lines<u16>>,
+    values: Box<Lines<f32>>,
     odd: Vec<u32>,
-    arranged: Vec<f32>,
-    some: Vec<(u32, u32)>,
+    strays: Vec<Strays>,
     starts: Vec<u32>,
     sorted: Vec<f32>,
     found: Vec<(u32, f32)>,
@@ -54,10 +56,10 @@ pub(super) struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         Self {
-            tile: tiles::buffer(),
+            raw: Box::new([[0; LANES]; LINES]),
+            values: Box::new([[0.0; LANES]; LINES]),
             odd: Vec::new(),
-            arranged: Vec::new(),
-            some: Vec::new(),
+            strays: Vec::new(),
             starts: Vec::new(),
             sorted: Vec::new(),
             found: Vec::new(),
@@ -100,7 +102,7 @@ impl Tables<'_> {
         self,
         level: Level,
         parameters: &Peakfinder8,
-        (table, plain): (&[Entry], Plain),
+        (ordered, plain): (&Ordered, Plain),
         images: &[&[u16]],
         passes: &mut [Pass],
         shared: &mut Shared,
@@ -108,7 +110,7 @@ impl Tables<'_> {
         let Self { calibration, rings, .. } = self;
         for (raw, pass) in images.iter().zip(passes.iter_mut()) {
             pass.samples.resize(rings.sampled(), 0.0);
-            simd::sample(level, raw, table, rings.runs(), plain, &mut pass.samples, &mut shared.odd);
+            simd::sample(level, raw, rings.runs(), &ordered.runs, plain, &mut pass.samples, &mut shared.odd);
             let odd = shared.odd.drain(..).map(|number| &rings.runs()[number as usize]);
             let odd = odd.flat_map(|run| (run.pixel..).zip(run.slots));
             for (pixel, slot) in odd.chain(rings.rest().iter().copied()) {
@@ -116,29 +118,28 @@ impl Tables<'_> {
             }
             self.begin(level, parameters.snr, pass);
         }
-        for tile in self.tiles.iter() {
+        let mut entries = ordered.lines.chunks_exact(LINES).peekable();
+        for (tile, lines) in self.tiles.iter() {
+            let constants = entries.next().unwrap_or_default();
+            // Each image asks for its part of the next tile's.
+            let ahead = entries.peek().copied().unwrap_or_default();
+            let mut ahead = ahead.chunks(LINES.div_ceil(images.len().max(1)));
             for (raw, pass) in images.iter().zip(passes.iter_mut()) {
-                simd::calibrate_tile(
-                    level,
-                    raw,
-                    table,
-                    tile.rectangle,
-                    plain,
-                    &mut shared.tile,
-                    &mut shared.odd,
-                );
-                for row in shared.odd.drain(..) {
-                    let row = row as usize;
-                    let from = tile.rectangle.first + row * tile.rectangle.stride;
-                    for (pixel, out) in
-                        (from..from + tile.rectangle.columns).zip(&mut shared.tile[row * SIDE..])
-                    {
-                        *out = calibration.value(pixel, raw[pixel]);
+                simd::ask_for(&raw[tile.ahead.0..tile.ahead.1]);
+                simd::ask_for(ahead.next().unwrap_or_default());
+                simd::lay_out(level, raw, &tile.rectangle, &mut shared.raw);
+                let mut odd = simd::calibrate_lines(level, &shared.raw, constants, plain, &mut shared.values);
+                while odd != 0 {
+                    let line = odd.trailing_zeros() as usize;
+                    odd &= odd - 1;
+                    for (lane, value) in shared.values[line].iter_mut().enumerate() {
+                        let Some(pixel) = tile.rectangle.pixel(line * LANES + lane) else { continue };
+                        *value = calibration.value(pixel, raw[pixel]);
                         let full = calibration.saturated(raw[pixel]) && calibration.mask().good[pixel];
                         pass.saturated += u32::from(full);
                     }
                 }
-                moments(level, tile, pass, shared);
+                moments(level, tile, lines, pass, shared);
             }
         }
         for (raw, pass) in images.iter().zip(passes.iter_mut()) {
@@ -158,14 +159,9 @@ impl Tables<'_> {
         pass.samples.resize(self.rings.sampled(), 0.0);
         self.rings.sample(values, &mut pass.samples);
         self.begin(level, parameters.snr, pass);
-        for tile in self.tiles.iter() {
-            let rows = shared.tile.chunks_exact_mut(SIDE).take(tile.rectangle.rows);
-            for (row, out) in rows.enumerate() {
-                let from = tile.rectangle.first + row * tile.rectangle.stride;
-                let columns = tile.rectangle.columns;
-                out[..columns].copy_from_slice(&values[from..from + columns]);
-            }
-            moments(level, tile, pass, shared);
+        for (tile, lines) in self.tiles.iter() {
+            simd::lay_out_plainly(values, &tile.rectangle, &mut shared.values);
+            moments(level, tile, lines, pass, shared);
         }
         self.end(level, parameters, values, pass, shared);
     }
@@ -200,12 +196,12 @@ impl Tables<'_> {
 
     /// The cores from the samples, and empty sums.
     fn begin(self, level: Level, snr: f32, pass: &mut Pass) {
-        let Pass { samples, cores, sums, outside, saturated, .. } = pass;
-        cores.clear();
-        cores.extend(self.rings.samples(samples).map(|samples| Ring::core(level, samples, snr)));
-        sums.clear();
-        sums.resize(cores.len(), Side::default());
+        let Pass { samples, cores, sides, outside, missing, saturated, .. } = pass;
+        cores.set(self.rings.samples(samples).map(|samples| Ring::core(level, samples, snr)));
+        sides.reset(cores.len());
         outside.clear();
+        missing.clear();
+        missing.resize(cores.len(), 0);
         *saturated = 0;
     }
 
@@ -219,29 +215,28 @@ impl Tables<'_> {
         pass: &mut Pass,
         shared: &mut Shared,
     ) {
-        let Pass { cores, sums, outside, statistics, .. } = pass;
+        let Pass { cores, sides, outside, missing, statistics, .. } = pass;
         sort(outside, cores.len(), shared);
-        let parts = shared.starts.windows(2).map(|w| &shared.sorted[w[0] as usize..w[1] as usize]);
         let mut wide = vec![false; cores.len()];
         statistics.clear();
-        statistics.extend(cores.iter().zip(sums.iter()).zip(parts).zip(&mut wide).map(
-            |(((core, sums), outside), wide)| {
-                let ring = Ring::of_core(*core, sums.total(), outside, p.snr, p.threshold);
-                *wide = ring.is_none();
-                ring.unwrap_or(Ring::NONE)
-            },
-        ));
+        statistics.extend(self.rings.pixels().iter().enumerate().map(|(ring, pixels)| {
+            let outside = shared.outside(ring);
+            #[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
+            let count = pixels - missing[ring] - outside.len() as u32;
+            let (sum, square) = sides.total(ring);
+            let sums = Sums { count, sum, square };
+            let made = Ring::of_core(cores.of(ring), sums, outside, p.snr, p.threshold);
+            wide[ring] = made.is_none();
+            made.unwrap_or(Ring::NONE)
+        }));
         if wide.contains(&true) {
             outside.retain(|pixel| !wide[usize::from(pixel.ring)]);
             let kept = outside.len();
-            outside.extend(self.tiles.pixels_of(|ring| wide[usize::from(ring)]).map(|(ring, pixel)| {
-                #[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
-                Pixel { at: pixel as u32, ring, value: values.at(pixel) }
-            }));
+            let members = self.rings.members(|ring| wide[usize::from(ring)]);
+            outside.extend(members.map(|(ring, at)| Pixel { at, ring, value: values.at(at as usize) }));
             sort(&outside[kept..], cores.len(), shared);
             for ring in (0..wide.len()).filter(|ring| wide[*ring]) {
-                let values = &shared.sorted[shared.starts[ring] as usize..shared.starts[ring + 1] as usize];
-                statistics[ring] = Ring::of_values(level, values, p.snr, p.threshold);
+                statistics[ring] = Ring::of_values(level, shared.outside(ring), p.snr, p.threshold);
             }
         }
         for (radius, ring) in statistics.iter_mut().enumerate() {
@@ -267,21 +262,40 @@ impl Tables<'_> {
 
 /// A tile's values into the sums of their rings, and the pixels outside.
 #[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
-fn moments(level: Level, tile: &Tile, pass: &mut Pass, shared: &mut Shared) {
-    let Shared { tile: values, arranged, some, .. } = shared;
-    let (Tile { places, segments, .. }, Pass { cores, sums, outside, .. }) = (tile, pass);
-    arranged.resize(places.len(), 0.0);
-    simd::arrange(level, values, places, arranged);
-    simd::moments(level, arranged.as_chunks().0, segments, cores, sums, some);
-    for (register, segment) in some.drain(..) {
-        let from = register as usize * LANES;
-        let ring = segments[segment as usize].ring;
-        let core = cores[usize::from(ring)];
-        for (value, place) in arranged[from..from + LANES].iter().zip(&places[from..from + LANES]) {
-            if *value <= core.low || *value >= core.high {
-                outside.push(Pixel { at: tile.pixel(*place) as u32, ring, value: *value });
+fn moments(level: Level, tile: &Tile, lines: &[Line], pass: &mut Pass, shared: &mut Shared) {
+    let Shared { values, strays, .. } = shared;
+    let Pass { cores, sides, outside, missing, .. } = pass;
+    simd::moments(level, values, lines, cores, sides, strays);
+    let mut stray = |place: usize, ring: u16, value: f32| match tile.rectangle.pixel(place) {
+        Some(_) if value.is_nan() => missing[usize::from(ring)] += 1,
+        Some(at) => outside.push(Pixel { at: at as u32, ring, value }),
+        None => {}
+    };
+    for Strays { line, first, second } in strays.drain(..) {
+        for (which, mut lanes) in [first, second].into_iter().enumerate() {
+            while lanes != 0 {
+                let lane = lanes.trailing_zeros() as usize;
+                lanes &= lanes - 1;
+                let Some(pixel) = lines[line].pixels(lane)[which] else { continue };
+                stray(line * LANES + pixel, lines[line].ring(lane), values[line][pixel]);
             }
         }
+    }
+    for (place, ring) in &tile.rest {
+        let (place, core) = (usize::from(*place), cores.of(usize::from(*ring)));
+        let value = values[place / LANES][place % LANES];
+        if core.holds(value) {
+            sides.add(usize::from(*ring), value - core.centre);
+        } else {
+            stray(place, *ring, value);
+        }
+    }
+}
+
+impl Shared {
+    /// What [`sort`] put there of a ring.
+    fn outside(&self, ring: usize) -> &[f32] {
+        &self.sorted[self.starts[ring] as usize..self.starts[ring + 1] as usize]
     }
 }
 

@@ -1,7 +1,7 @@
 //! One-pixel rings about the beam: which pixels are in each, and a few of each that tell beforehand how its values are spread.
 
 use crate::detectors::Mask;
-use crate::simd::{RUN, Run};
+use crate::simd::{LANES, Run};
 
 /// Pixels of each ring that are sampled, or some more.
 const SAMPLES: u32 = 64;
@@ -20,6 +20,8 @@ pub struct Rings {
     rest: Vec<(u32, u32)>,
     /// Where each ring's samples begin; one more at the end.
     starts: Vec<u32>,
+    /// The good pixels ring by ring.
+    members: Vec<u32>,
 }
 
 impl Rings {
@@ -36,8 +38,16 @@ impl Rings {
         for ring in ring.iter().filter(|ring| **ring < none) {
             pixels[usize::from(*ring)] += 1;
         }
+        let mut next: Vec<u32> =
+            pixels.iter().scan(0, |end, n| Some(std::mem::replace(end, *end + n))).collect();
+        let mut members = vec![0_u32; pixels.iter().sum::<u32>() as usize];
+        for (i, ring) in (0_u32..).zip(&ring).filter(|(_, ring)| **ring < none) {
+            let next = &mut next[usize::from(*ring)];
+            members[*next as usize] = i;
+            *next += 1;
+        }
         let chosen = choose(&ring, none, SAMPLES);
-        let sampled = |i: &usize| chosen[*i / RUN] && ring[*i] < none;
+        let sampled = |i: &usize| chosen[*i / LANES] && ring[*i] < none;
         let mut starts = vec![0_u32; usize::from(none) + 1];
         for i in (0..ring.len()).filter(sampled) {
             starts[usize::from(ring[i]) + 1] += 1;
@@ -51,18 +61,18 @@ impl Rings {
             *slot += 1;
             *slot - 1
         };
-        let whole = ring.len() / RUN;
+        let whole = ring.len() / LANES;
         let nowhere = starts[usize::from(none)];
         let mut run = |number: usize| Run {
-            pixel: (number * RUN) as u32,
+            pixel: (number * LANES) as u32,
             slots: std::array::from_fn(|lane| {
-                let i = number * RUN + lane;
+                let i = number * LANES + lane;
                 if sampled(&i) { slot(i) } else { nowhere }
             }),
         };
         let runs = (0..whole).filter(|number| chosen[*number]).map(&mut run).collect();
-        let rest = (whole * RUN..ring.len()).filter(sampled).map(|i| (i as u32, slot(i))).collect();
-        Self { ring, pixels, runs, rest, starts }
+        let rest = (whole * LANES..ring.len()).filter(sampled).map(|i| (i as u32, slot(i))).collect();
+        Self { ring, pixels, runs, rest, starts, members }
     }
 
     /// How many rings.
@@ -91,6 +101,17 @@ impl Rings {
         &self.pixels
     }
 
+    /// The good pixels of some rings, ring by ring.
+    pub(super) fn members(&self, wanted: impl Fn(u16) -> bool) -> impl Iterator<Item = (u16, u32)> {
+        let mut from = 0;
+        (0_u16..).zip(&self.pixels).flat_map(move |(ring, n)| {
+            let members = from..from + *n as usize;
+            from = members.end;
+            let members = if wanted(ring) { members } else { 0..0 };
+            self.members[members].iter().map(move |pixel| (ring, *pixel))
+        })
+    }
+
     /// Sampled pixels in the order of memory, each with its place in a buffer of [`Rings::sampled`] values.
     pub(super) fn runs(&self) -> &[Run] {
         &self.runs
@@ -115,7 +136,7 @@ impl Rings {
     pub(super) fn sample(&self, values: &[f32], out: &mut [f32]) {
         for run in &self.runs {
             let from = run.pixel as usize;
-            for (value, slot) in values[from..from + RUN].iter().zip(run.slots) {
+            for (value, slot) in values[from..from + LANES].iter().zip(run.slots) {
                 out[slot as usize] = *value;
             }
         }
@@ -127,7 +148,7 @@ impl Rings {
 
 /// The runs of pixels that speak for their rings, taken one far from the other until no ring wants more.
 fn choose(ring: &[u16], none: u16, samples: u32) -> Vec<bool> {
-    let runs = ring.len().div_ceil(RUN);
+    let runs = ring.len().div_ceil(LANES);
     let mut wanted = vec![samples; usize::from(none)];
     let mut taken = vec![false; runs];
     // A stride prime to the number of runs visits each once, far from the one before.
@@ -137,7 +158,7 @@ fn choose(ring: &[u16], none: u16, samples: u32) -> Vec<bool> {
     }
     let mut at = 0;
     for _ in 0..runs {
-        let pixels = &ring[at * RUN..((at + 1) * RUN).min(ring.len())];
+        let pixels = &ring[at * LANES..((at + 1) * LANES).min(ring.len())];
         let of = |ring: &u16| (*ring < none).then_some(usize::from(*ring));
         taken[at] = pixels.iter().filter_map(of).any(|ring| wanted[ring] > 0);
         if taken[at] {

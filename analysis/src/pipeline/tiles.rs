@@ -1,105 +1,115 @@
-//! A detector cut into tiles of 64 x 64 pixels, each with its pixels sorted by ring: so an image goes through the cache once,
-//! and the sums of a ring are taken over neighbours in a register. Compiled once per trial.
+//! A detector cut into tiles of 16 x 64 pixels, each with its pixels laid out across the rings: so an image goes through the cache
+//! once, and sixteen rings are summed in a register. Compiled once per trial.
 
 use super::rings::Rings;
-use crate::detectors::Mask;
+use crate::detectors::{Entry, Mask};
 use crate::frame::Shape;
-use crate::simd::{BUFFER, LANES, NOWHERE, Rectangle, SIDE, Segment};
+use crate::simd::{BLOCKS, Entries, LANES, LINES, Line, PIXELS, Rectangle};
 
-/// All tiles of a detector that hold a good pixel.
+/// All tiles of a detector that hold a good pixel, in the order of panels, rows and columns.
 #[derive(Clone, Debug)]
-pub(super) struct Tiles(Vec<Tile>);
+pub(super) struct Tiles {
+    all: Vec<Tile>,
+    /// The lines of each.
+    lines: Vec<Line>,
+}
 
-/// A tile: places are row x [`SIDE`] + column within it.
+/// A tile.
 #[derive(Clone, Debug)]
 pub(super) struct Tile {
     /// Its pixels in the data array.
     pub(super) rectangle: Rectangle,
-    /// Places of its pixels sorted by ring; each ring filled up to whole registers with [`NOWHERE`].
-    pub(super) places: Vec<u16>,
-    /// The rings in `places`, in that order.
-    pub(super) segments: Vec<Segment>,
+    /// As many pixels of the tiles below, in the order of memory: what is needed when this row of tiles is done.
+    pub(super) ahead: (usize, usize),
+    /// Places (line x 16 + pixel of the line) that found no room in their line, with their rings.
+    pub(super) rest: Vec<(u16, u16)>,
 }
 
-impl Tile {
-    /// The pixel of a place.
-    #[inline]
-    pub(super) fn pixel(&self, place: u16) -> usize {
-        let place = usize::from(place);
-        self.rectangle.first + place / SIDE * self.rectangle.stride + place % SIDE
-    }
+/// The constants of pixels that have not switched, in the order in which they are used.
+#[derive(Clone, Debug)]
+pub(super) struct Ordered {
+    /// Of each tile's lines.
+    pub(super) lines: Vec<Entries>,
+    /// Of the samples' runs.
+    pub(super) runs: Vec<Entries>,
 }
 
 impl Tiles {
     /// Cuts every panel of the data array.
-    #[allow(clippy::cast_possible_truncation)] // a tile has 2^12 pixels
     pub(super) fn new(shape: Shape, rings: &Rings, mask: &Mask) -> Self {
-        let mut tiles = Vec::new();
-        let starts = |length: usize| (0..length).step_by(SIDE);
-        for panel in 0..shape.panels {
-            for (row, column) in
-                starts(shape.rows).flat_map(|row| starts(shape.columns).map(move |column| (row, column)))
-            {
-                let rectangle = Rectangle {
-                    first: panel * shape.panel_len() + row * shape.columns + column,
-                    stride: shape.columns,
-                    rows: SIDE.min(shape.rows - row),
-                    columns: SIDE.min(shape.columns - column),
-                };
-                let place =
-                    |y: usize, x: usize| (rings.of(rectangle.first + y * shape.columns + x), y * SIDE + x);
-                let mut sorted: Vec<(u16, u16)> = (0..rectangle.rows)
-                    .flat_map(|y| (0..rectangle.columns).map(move |x| (y, x)))
-                    .map(|(y, x)| place(y, x))
-                    .filter(|(ring, _)| *ring < rings.len())
-                    .map(|(ring, place)| (ring as u16, place as u16))
-                    .collect();
-                sorted.sort_unstable();
-                let (mut places, mut segments) = (Vec::new(), Vec::new());
-                for group in sorted.chunk_by(|a, b| a.0 == b.0) {
-                    places.extend(group.iter().map(|(_, place)| *place));
-                    let whole = places.len().next_multiple_of(LANES);
-                    places.resize(whole, NOWHERE);
-                    segments
-                        .push(Segment { ring: group[0].0, registers: group.len().div_ceil(LANES) as u16 });
-                }
-                let row = |y: usize| rectangle.first + y * shape.columns;
-                if (0..rectangle.rows).any(|y| mask.good[row(y)..row(y) + rectangle.columns].contains(&true))
-                {
-                    tiles.push(Tile { rectangle, places, segments });
+        let mut tiles = Self { all: Vec::new(), lines: Vec::new() };
+        for (panel, row) in
+            (0..shape.panels).flat_map(|p| (0..shape.rows).step_by(LANES).map(move |y| (p, y)))
+        {
+            let rows = LANES.min(shape.rows - row);
+            for column in (0..shape.columns).step_by(BLOCKS * LANES) {
+                let first = panel * shape.panel_len() + row * shape.columns + column;
+                let columns = (BLOCKS * LANES).min(shape.columns - column);
+                let mut line = (0..rows).map(|y| first + y * shape.columns);
+                if line.any(|from| mask.good[from..from + columns].contains(&true)) {
+                    let below = (first + rows * shape.columns + (LANES - 1) * column).min(shape.len());
+                    let ahead = (below, (below + PIXELS).min(shape.len()));
+                    let rectangle = Rectangle { first, stride: shape.columns, rows, columns, upright: 0 };
+                    let (tile, lines) = Tile::new(rectangle, ahead, rings);
+                    tiles.all.push(tile);
+                    tiles.lines.extend(lines);
                 }
             }
         }
-        Self(tiles)
+        tiles
     }
 
-    /// The tiles in the order of panels, rows and columns.
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, Tile> {
-        self.0.iter()
-    }
-
-    /// The pixels of some rings, ring by ring within each tile.
-    pub(super) fn pixels_of(&self, wanted: impl Fn(u16) -> bool) -> impl Iterator<Item = (u16, usize)> {
-        self.0.iter().flat_map(move |tile| {
-            let mut at = 0;
-            let mut found = Vec::new();
-            for segment in &tile.segments {
-                let end = at + usize::from(segment.registers) * LANES;
-                if wanted(segment.ring) {
-                    let places = tile.places[at..end].iter().filter(|place| **place != NOWHERE);
-                    found.extend(places.map(|place| (segment.ring, tile.pixel(*place))));
-                }
-                at = end;
-            }
-            found
-        })
+    /// Each tile with its lines.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Tile, &[Line])> {
+        self.all.iter().zip(self.lines.chunks_exact(LINES))
     }
 }
 
-/// An empty tile's values; the place [`NOWHERE`] is not a number.
-pub(super) fn buffer() -> Box<[f32; BUFFER]> {
-    let values = vec![f32::NAN; BUFFER].into_boxed_slice();
-    values.try_into().expect("as many values as a buffer holds")
+impl Tile {
+    /// Each block's lines are rows or columns, whichever leave fewer pixels without room and give fewer rings two.
+    #[allow(clippy::cast_possible_truncation)] // a tile has 2^10 pixels, a ring is a u16
+    fn new(mut rectangle: Rectangle, ahead: (usize, usize), rings: &Rings) -> (Self, Vec<Line>) {
+        let (mut lines, mut rest) = (Vec::with_capacity(LINES), Vec::new());
+        for block in 0..BLOCKS {
+            let mut cut = |upright: bool| {
+                rectangle.upright = rectangle.upright & !(1 << block) | u8::from(upright) << block;
+                let ring = |place: usize| {
+                    let ring = rings.of(rectangle.pixel(place)?);
+                    (ring < rings.len()).then_some(ring as u16)
+                };
+                let (mut lines, mut rest) = (Vec::with_capacity(LANES), Vec::new());
+                for line in block * LANES..(block + 1) * LANES {
+                    let of: [_; LANES] = std::array::from_fn(|pixel| ring(line * LANES + pixel));
+                    let (made, left) = Line::new(&of);
+                    lines.push(made);
+                    let left = left
+                        .into_iter()
+                        .filter_map(|pixel| Some(((line * LANES + pixel) as u16, of[pixel]?)));
+                    rest.extend(left);
+                }
+                let doubled: u32 = lines.iter().map(Line::doubled).sum();
+                ((rest.len(), doubled), lines, rest)
+            };
+            let (rows, columns) = (cut(false), cut(true));
+            // The last cut was upright.
+            let chosen = if columns.0 < rows.0 { columns } else { cut(false) };
+            lines.extend(chosen.1);
+            rest.extend(chosen.2);
+        }
+        (Self { rectangle, ahead, rest }, lines)
+    }
+}
+
+impl Ordered {
+    /// Of constants in the order of memory.
+    pub(super) fn new(table: &[Entry], tiles: &Tiles, rings: &Rings) -> Self {
+        let of = |pixel: Option<usize>| pixel.map_or_else(Entry::default, |pixel| table[pixel]);
+        let lines = tiles.all.iter().flat_map(|tile| {
+            (0..LINES).map(move |line| Entries::new(|pixel| of(tile.rectangle.pixel(line * LANES + pixel))))
+        });
+        let runs = rings.runs().iter().map(|run| Entries::new(|lane| table[run.pixel as usize + lane]));
+        Self { lines: lines.collect(), runs: runs.collect() }
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_pixel_of_a_ring_is_in_one_tile_once() {
+    fn every_pixel_of_a_ring_has_one_place() {
         let shape = Shape { panels: 2, rows: 70, columns: 131 };
         let mut mask = Mask::open(shape);
         (0..shape.len()).step_by(7).for_each(|i| mask.good[i] = false);
@@ -117,12 +127,30 @@ mod tests {
             .collect();
         let rings = Rings::new(&radii, &mask);
         let tiles = Tiles::new(shape, &rings, &mask);
-        let mut found: Vec<(u16, usize)> = tiles.pixels_of(|_| true).collect();
-        assert!(found.iter().all(|(ring, pixel)| usize::from(*ring) == rings.of(*pixel)));
-        assert!(tiles.pixels_of(|ring| ring == 30).all(|(ring, _)| ring == 30));
-        found.sort_unstable_by_key(|(_, pixel)| *pixel);
-        let expected: Vec<usize> = (0..shape.len()).filter(|i| mask.good[*i]).collect();
-        assert!(found.iter().map(|(_, pixel)| *pixel).eq(expected));
-        assert_eq!(tiles.iter().count(), 2 * 2 * 3);
+        let (mut found, mut rest) = (Vec::new(), 0);
+        for (tile, lines) in tiles.iter() {
+            for (number, line) in lines.iter().enumerate() {
+                for (lane, pixel) in (0..LANES).flat_map(|lane| line.pixels(lane).map(|pixel| (lane, pixel)))
+                {
+                    let Some(pixel) = pixel else { continue };
+                    let pixel = tile.rectangle.pixel(number * LANES + pixel).unwrap();
+                    assert_eq!(rings.of(pixel), usize::from(line.ring(lane)));
+                    found.push(pixel);
+                }
+            }
+            for (place, ring) in &tile.rest {
+                let pixel = tile.rectangle.pixel(usize::from(*place)).unwrap();
+                assert_eq!(rings.of(pixel), usize::from(*ring));
+                found.push(pixel);
+            }
+            rest += tile.rest.len();
+        }
+        found.sort_unstable();
+        assert!(found.iter().copied().eq((0..shape.len()).filter(|i| mask.good[*i])));
+        assert_eq!(tiles.iter().count(), 2 * 5 * 3);
+        // Only about the beam are rings too curved for lines.
+        assert!(rest < shape.len() / 50, "{rest}");
+        let upright = tiles.iter().map(|(tile, _)| tile.rectangle.upright.count_ones()).sum::<u32>();
+        assert!((10..100).contains(&upright), "{upright}");
     }
 }

@@ -59,7 +59,7 @@ proptest! {
     #[test]
     fn a_sample_goes_to_its_place(
         pixels in vec((raw(), entry()), 64..200),
-        starts in vec((0..48_u32, vec(0..40_u32, RUN)), 0..9),
+        starts in vec((0..48_u32, vec(0..40_u32, LANES)), 0..9),
         plain in plain(),
     ) {
         let (raw, table): (Vec<u16>, Vec<Entry>) = pixels.into_iter().unzip();
@@ -67,100 +67,139 @@ proptest! {
             .into_iter()
             .map(|(pixel, slots)| Run { pixel, slots: slots.try_into().unwrap() })
             .collect();
+        let entries: Vec<Entries> =
+            runs.iter().map(|run| Entries::new(|lane| table[run.pixel as usize + lane])).collect();
         let mut expected = vec![7.0_f32; 40];
         let mut expected_odd = Vec::new();
         for (number, run) in (0_u32..).zip(&runs) {
             for (i, slot) in (run.pixel as usize..).zip(run.slots) {
                 expected[slot as usize] = table[i].value(f32::from(raw[i]));
             }
-            if raw[run.pixel as usize..][..RUN].iter().any(|raw| is_odd(plain, *raw)) {
+            if raw[run.pixel as usize..][..LANES].iter().any(|raw| is_odd(plain, *raw)) {
                 expected_odd.push(number);
             }
         }
         for level in Level::all() {
             let (mut out, mut odd) = (vec![7.0; 40], Vec::new());
-            sample(level, &raw, &table, &runs, plain, &mut out, &mut odd);
+            sample(level, &raw, &runs, &entries, plain, &mut out, &mut odd);
             prop_assert_eq!(bits(&out), bits(&expected), "{:?}", level);
             prop_assert_eq!(&odd, &expected_odd, "{:?}", level);
         }
     }
 
     #[test]
-    fn a_tile_is_calibrated_row_by_row(
-        pixels in vec((raw(), entry()), 3 * 90),
+    fn a_tile_is_laid_out_and_calibrated_pixel_by_pixel(
+        pixels in vec((raw(), entry()), 16 * 90),
         first in 0..20_usize,
-        columns in 1..65_usize,
+        (rows, columns) in prop_oneof![3 => Just((16, 64)), 1 => (1..=16_usize, 1..=64_usize)],
+        upright in 0..16_u8,
         plain in plain(),
     ) {
         let (raw, table): (Vec<u16>, Vec<Entry>) = pixels.into_iter().unzip();
-        let rectangle = Rectangle { first, stride: 90, rows: 3, columns };
-        let mut expected = [7.0_f32; BUFFER];
-        let mut expected_odd = Vec::new();
-        for row in 0..3 {
-            let at = |column: usize| first + row * 90 + column;
-            for column in 0..columns {
-                expected[row * SIDE + column] = table[at(column)].value(f32::from(raw[at(column)]));
-            }
-            if (0..columns).any(|column| is_odd(plain, raw[at(column)])) {
-                expected_odd.push(u32::try_from(row).unwrap());
+        let rectangle = Rectangle { first, stride: 90, rows, columns, upright };
+        let places: Vec<Option<usize>> = (0..PIXELS).map(|place| rectangle.pixel(place)).collect();
+        let mut all: Vec<usize> = places.iter().flatten().copied().collect();
+        all.sort_unstable();
+        let expected = (0..rows).flat_map(|row| (0..columns).map(move |column| first + row * 90 + column));
+        prop_assert!(all.into_iter().eq(expected));
+        let entries: Vec<Entries> = places
+            .chunks(LANES)
+            .map(|line| Entries::new(|i| line[i].map_or_else(Entry::default, |pixel| table[pixel])))
+            .collect();
+        let of = |pixel: &Option<usize>| pixel.map_or(0, |pixel| raw[pixel]);
+        let laid: Vec<u16> = places.iter().map(of).collect();
+        let values: Vec<f32> =
+            places.iter().map(|p| p.map_or(0.0, |p| table[p].value(f32::from(raw[p])))).collect();
+        let odd = (0..LINES).filter(|line| laid[line * LANES..][..LANES].iter().any(|raw| is_odd(plain, *raw)));
+        let odd = odd.fold(0, |odd, line| odd | 1_u64 << line);
+        for level in Level::all() {
+            let (mut lines, mut out) = ([[7; LANES]; LINES], [[7.0; LANES]; LINES]);
+            lay_out(level, &raw, &rectangle, &mut lines);
+            prop_assert_eq!(lines.as_flattened(), &laid, "{:?}", level);
+            prop_assert_eq!(calibrate_lines(level, &lines, &entries, plain, &mut out), odd, "{:?}", level);
+            prop_assert_eq!(bits(out.as_flattened()), bits(&values), "{:?}", level);
+        }
+    }
+
+    #[test]
+    fn a_line_holds_each_pixel_once(rings in vec(prop_oneof![4 => (40..60_u16).prop_map(Some), 1 => Just(None)], LANES)) {
+        let (line, left) = Line::new(rings.as_slice().try_into().unwrap());
+        let of = |pixel: usize| rings[pixel].unwrap();
+        let mut found = left.clone();
+        for lane in 0..LANES {
+            for pixel in line.pixels(lane).into_iter().flatten() {
+                prop_assert_eq!(usize::from(of(pixel)), usize::from(line.ring(lane)));
+                found.push(pixel);
             }
         }
-        for level in Level::all() {
-            let (mut out, mut odd) = ([7.0_f32; BUFFER], Vec::new());
-            calibrate_tile(level, &raw, &table, rectangle, plain, &mut out, &mut odd);
-            prop_assert_eq!(bits(&out), bits(&expected), "{:?}", level);
-            prop_assert_eq!(&odd, &expected_odd, "{:?}", level);
+        found.sort_unstable();
+        let expected: Vec<usize> = (0..LANES).filter(|pixel| rings[*pixel].is_some()).collect();
+        prop_assert_eq!(&found, &expected);
+        // Without room is only who is far from the first ring, or third in his own.
+        for pixel in left {
+            let fellows = expected.iter().filter(|other| of(**other) == of(pixel)).count();
+            prop_assert!(fellows > 2 || usize::from(of(pixel) - line.ring) >= LANES);
         }
     }
 
     #[test]
     fn moments_are_the_same_at_every_level_and_near_those_in_f64(
-        pixels in vec(value(), SIDE * SIDE),
-        rings in vec((0..6_u16, 1..40_usize), 1..9),
-        cores in vec((-20.0..20.0_f32, 0.0..200.0_f32), 6),
-        seed in any::<u64>(),
+        pixels in vec(value(), PIXELS),
+        steps in vec((0..9_u16, vec(0..10_u8, LANES)), LINES),
+        cores in vec((-20.0..20.0_f32, 0.0..200.0_f32), 41),
     ) {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut values = [f32::NAN; BUFFER];
-        values[..SIDE * SIDE].copy_from_slice(&pixels);
+        let mut values = [[0.0; LANES]; LINES];
+        values.as_flattened_mut().copy_from_slice(&pixels);
         let cores: Vec<Core> =
             cores.iter().map(|(c, half)| Core { centre: *c, low: c - half, high: c + half }).collect();
-        let (mut places, mut segments) = (Vec::new(), Vec::new());
-        let mut expected = vec![(0_u32, 0.0_f64, 0.0_f64, 0.0_f64); 6];
-        let mut expected_some = Vec::new();
-        for (ring, n) in rings {
-            let chosen: Vec<u16> = (0..n).map(|_| random.u16(0..NOWHERE)).collect();
-            let segment = u32::try_from(segments.len()).unwrap();
-            for (i, place) in chosen.iter().enumerate() {
-                let (value, core) = (values[usize::from(*place)], cores[usize::from(ring)]);
-                if value > core.low && value < core.high {
-                    let (d, of) = (f64::from(value - core.centre), &mut expected[usize::from(ring)]);
-                    *of = (of.0 + 1, of.1 + d, of.2 + d * d, of.3 + d.abs());
-                } else if !value.is_nan() {
-                    expected_some.push((u32::try_from(places.len() / LANES + i / LANES).unwrap(), segment));
+        // Rings that go up by steps of 0, 1 or, seldom, 2 along a line, with some pixels that are masked.
+        let lines: Vec<Line> = steps
+            .iter()
+            .map(|(first, steps)| {
+                let mut ring = *first;
+                let rings: Vec<Option<u16>> = steps
+                    .iter()
+                    .map(|step| {
+                        ring += match step { 0..3 => 0, 3..9 => 1, _ => 2 };
+                        (step % 5 > 0).then_some(ring)
+                    })
+                    .collect();
+                Line::new(rings.as_slice().try_into().unwrap()).0
+            })
+            .collect();
+        let mut all = Cores::default();
+        all.set(cores.iter().copied());
+        prop_assert_eq!(all.len(), cores.len());
+        let mut expected = vec![(0.0_f64, 0.0_f64, 0.0_f64); cores.len()];
+        let mut expected_strays = Vec::new();
+        for (number, line) in lines.iter().enumerate() {
+            let mut outside = [0; 2];
+            for (lane, which) in (0..LANES).flat_map(|lane| [(lane, 0), (lane, 1)]) {
+                let Some(pixel) = line.pixels(lane)[which] else { continue };
+                let (value, ring) = (values[number][pixel], usize::from(line.ring(lane)));
+                if cores[ring].holds(value) {
+                    let (d, of) = (f64::from(value - cores[ring].centre), &mut expected[ring]);
+                    *of = (of.0 + d, of.1 + d * d, of.2 + d.abs());
+                } else {
+                    outside[which] |= 1 << lane;
                 }
             }
-            places.extend(chosen);
-            places.resize(places.len().next_multiple_of(LANES), NOWHERE);
-            segments.push(Segment { ring, registers: u16::try_from(n.div_ceil(LANES)).unwrap() });
+            if outside != [0; 2] {
+                expected_strays.push(Strays { line: number, first: outside[0], second: outside[1] });
+            }
         }
-        expected_some.dedup();
-        let arranged: Vec<f32> = places.iter().map(|place| values[usize::from(*place)]).collect();
         let mut twin = None;
         for level in Level::all() {
-            let mut found = vec![1.0; places.len()];
-            arrange(level, &values, &places, &mut found);
-            prop_assert_eq!(bits(&found), bits(&arranged), "{:?}", level);
-            let (mut sums, mut some) = (vec![Side::default(); 6], Vec::new());
-            moments(level, arranged.as_chunks().0, &segments, &cores, &mut sums, &mut some);
-            prop_assert_eq!(&some, &expected_some, "{:?}", level);
-            let sums: Vec<Sums> = sums.iter().map(Side::total).collect();
-            for (found, (count, sum, square, size)) in sums.iter().zip(&expected) {
-                prop_assert_eq!(found.count, *count);
-                prop_assert!((found.sum - sum).abs() <= 1e-5 * size + 1e-9, "{} {}", found.sum, sum);
-                prop_assert!((found.square - square).abs() <= 1e-5 * square + 1e-9);
+            let (mut sides, mut strays) = (Sides::default(), Vec::new());
+            sides.reset(cores.len());
+            moments(level, &values, &lines, &all, &mut sides, &mut strays);
+            prop_assert_eq!(&strays, &expected_strays, "{:?}", level);
+            let totals: Vec<(f64, f64)> = (0..cores.len()).map(|ring| sides.total(ring)).collect();
+            for ((sum, square), (s, q, size)) in totals.iter().zip(&expected) {
+                prop_assert!((sum - s).abs() <= 1e-5 * size + 1e-9, "{} {}", sum, s);
+                prop_assert!((square - q).abs() <= 1e-5 * q + 1e-9);
             }
-            let bits: Vec<(u64, u64)> = sums.iter().map(|s| (s.sum.to_bits(), s.square.to_bits())).collect();
+            let bits: Vec<(u64, u64)> = totals.iter().map(|(s, q)| (s.to_bits(), q.to_bits())).collect();
             prop_assert_eq!(twin.get_or_insert(bits.clone()), &bits, "{:?}", level);
         }
     }
