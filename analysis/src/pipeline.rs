@@ -69,6 +69,9 @@ pub struct Outcome {
     pub resolution: Option<f32>,
     /// Good pixels at their detector's upper end.
     pub saturated: u32,
+    /// How full the fullest pixel within one of a spot's centre is, 1 from saturation on; `None` without spots or where the
+    /// detector's level is not known.
+    pub saturation: Option<f32>,
     /// Sum over good pixels, calibrated units.
     pub total: f64,
     /// Mean value per ring ([`Chain::profile_radii`]), calibrated units; not a number for a ring without pixels.

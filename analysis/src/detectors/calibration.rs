@@ -178,6 +178,39 @@ impl Calibration {
         }
     }
 
+    /// How full a pixel is: its value over that at its saturation, 1 from there on. `None` where it is masked or was not measured,
+    /// or where its level is not known.
+    #[allow(clippy::cast_precision_loss)] // counts above 2^24 need no last bit
+    pub fn fullness(&self, pixels: &Pixels, pixel: usize) -> Option<f32> {
+        let linear = |raw: f32| {
+            let measured = raw >= self.min_raw;
+            if measured { self.tables[self.stage[0]][pixel].value(raw) } else { f32::NAN }
+        };
+        let value = match pixels {
+            Pixels::U16(raw) => self.value(pixel, raw[pixel]),
+            Pixels::I16(raw) => linear(f32::from(raw[pixel])),
+            Pixels::I32(raw) => linear(raw[pixel] as f32),
+            Pixels::U32(raw) if self.kind == Kind::Counts && raw[pixel] == u32::MAX => f32::NAN,
+            Pixels::U32(raw) => linear(raw[pixel] as f32),
+            Pixels::F32(raw) => linear(raw[pixel]),
+        };
+        let full = self.full(pixel);
+        let known = self.mask.good[pixel] && full.is_finite() && full > 0.0 && value.is_finite();
+        known.then(|| (value / full).min(1.0))
+    }
+
+    /// The value at which a pixel is saturated, in the last gain stage that it comes to.
+    fn full(&self, pixel: usize) -> f32 {
+        match self.kind {
+            Kind::Jungfrau => self.value(pixel, 0xc000),
+            Kind::Epix10ka => {
+                let of = |table: usize| self.tables[table][pixel].value(self.saturation);
+                if of(1).is_finite() { of(1) } else { of(0) }
+            }
+            _ => self.tables[self.stage[0]][pixel].value(self.saturation),
+        }
+    }
+
     /// The table of pixels that have not switched, and the raw values that need no second look: measured, not switched, not
     /// saturated. `None` where a pixel's value depends on more than its own raw u16.
     pub(crate) fn direct(&self) -> Option<(&[Entry], Plain)> {

@@ -287,10 +287,10 @@ impl Chain {
         let direct = (ordered, plain);
         self.tables().together(level, p, direct, raw, &mut passes[..raw.len()], shared);
         let each = images.iter().zip(raw).zip(passes);
-        each.map(|(((_, shot), raw), pass)| {
+        each.map(|(((frame, shot), raw), pass)| {
             let values = Raw { calibration: &self.calibration, pixels: raw };
             let spots = self.tables().spots(p, &values, pass, shared);
-            self.decide(spots, pass.saturated, &pass.statistics, shot)
+            self.decide(spots, pass.saturated, &pass.statistics, (frame, shot))
         })
         .collect()
     }
@@ -317,7 +317,7 @@ impl Chain {
                 dispersion::spots(values, p, &self.rings, &self.regions, dispersion, &mut shared.components)
             }
         };
-        Ok(self.decide(spots, saturated, &pass.statistics, shot))
+        Ok(self.decide(spots, saturated, &pass.statistics, (frame, shot)))
     }
 
     /// The outcome by the definitions alone, nothing left out, nothing fused: the twin of [`Chain::process`].
@@ -347,11 +347,17 @@ impl Chain {
                 dispersion::spots(&values, p, &self.rings, &self.regions, dispersion, &mut shared.components)
             }
         };
-        Ok(self.decide(spots, saturated, &pass.statistics, shot))
+        Ok(self.decide(spots, saturated, &pass.statistics, (frame, shot)))
     }
 
     /// Resolutions, totals and the decision.
-    fn decide(&self, mut spots: Vec<Spot>, saturated: u32, statistics: &[Ring], shot: &Shot) -> Outcome {
+    fn decide(
+        &self,
+        mut spots: Vec<Spot>,
+        saturated: u32,
+        statistics: &[Ring],
+        (frame, shot): (&Frame, &Shot),
+    ) -> Outcome {
         let photon_energy = shot.photon_energy.or(self.parameters.detector.photon_energy);
         let distance = shot
             .detector_distance
@@ -365,6 +371,8 @@ impl Chain {
         }
         let (profile, total) = self.profile(statistics);
         let resolution = hit::resolution(&spots);
+        let fullness = spots.iter().filter_map(|spot| self.fullness(&frame.pixels, spot));
+        let saturation = fullness.max_by(f32::total_cmp);
         let counted = spots.iter().filter(|spot| self.parameters.hit.counts(spot)).count();
         let reason = self.parameters.hit.decide(Seen { counted, resolution, total });
         Outcome {
@@ -374,6 +382,7 @@ impl Chain {
             counted,
             resolution,
             saturated,
+            saturation,
             total,
             profile,
             photon_energy,
@@ -396,6 +405,23 @@ impl Chain {
         let pz = pz + distance - self.geometry.distance;
         let theta = px.hypot(py).atan2(pz) / 2.0;
         (HC / photon_energy / (2.0 * theta.sin())) as f32
+    }
+
+    /// Of the fullest pixel within one of a spot's centre.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // centroids lie within the data array
+    fn fullness(&self, pixels: &Pixels, spot: &Spot) -> Option<f32> {
+        let shape = self.calibration.shape();
+        let about = |centre: f32, length: usize| {
+            let centre = centre.round().max(0.0) as usize;
+            centre.saturating_sub(1)..(centre + 2).min(length)
+        };
+        let place = |row: usize, column: usize| {
+            usize::from(spot.panel) * shape.panel_len() + row * shape.columns + column
+        };
+        about(spot.slow, shape.rows)
+            .flat_map(|row| about(spot.fast, shape.columns).map(move |column| (row, column)))
+            .filter_map(|(row, column)| self.calibration.fullness(pixels, place(row, column)))
+            .max_by(f32::total_cmp)
     }
 
     /// Mean per ring of the profile, and the sum over all good pixels.

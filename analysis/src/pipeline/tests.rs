@@ -64,7 +64,7 @@ fn every_finder_finds_the_spots_and_nothing_else() {
         let outcome = chain.process(&mut workspace, &[(&frame, &Shot::default())]).remove(0).unwrap();
         assert!(outcome.hit, "{finder} {:?} {}", outcome.reason, outcome.spots.len());
         assert_eq!(outcome.spots.len(), 60, "{finder}");
-        assert_eq!(outcome.saturated, 60);
+        assert_eq!((outcome.saturated, outcome.saturation), (60, Some(1.0)));
         for (panel, row, column) in places() {
             let near = |spot: &&Spot| {
                 usize::from(spot.panel) == panel
@@ -205,4 +205,27 @@ fn powders_hold_what_was_asked_for() {
     assert_eq!((powders.hits.images, part.hits.images, part.misses.images), (0, 1, 1));
     let Pixels::I32(pixels) = &hit.pixels else { panic!() };
     assert!(part.hits.sum.iter().zip(pixels).all(|(a, b)| f64::from(*a) == f64::from(*b)));
+}
+
+#[test]
+fn a_pixel_is_as_full_as_its_last_gain_stage() {
+    let modes = |of: [f32; 3]| {
+        let values = of.iter().flat_map(|value| vec![*value; SHAPE.len()]).collect();
+        Some(Modes { shape: SHAPE, modes: 3, values })
+    };
+    let constants = Constants {
+        pedestals: modes([2000.0, 15_000.0, 14_000.0]),
+        gains: modes([40.0, -1.5, -0.1]),
+        ..Constants::default()
+    };
+    let mut mask = Mask::open(SHAPE);
+    mask.good[4] = false;
+    let chain = Chain::compile(&parameters("jungfrau", ""), SHAPE, &geometry(), &constants, &[mask]).unwrap();
+    let raw = Pixels::U16(vec![0xc000, 0xc000 + 7000, 2000, 0x8000, 0xc000]);
+    let of = |pixel| chain.calibration().fullness(&raw, pixel);
+    // The lowest gain counts down to nothing; two bits say that there is no value; a masked pixel tells none.
+    assert_eq!([of(0), of(1), of(2), of(3), of(4)], [Some(1.0), Some(0.5), Some(0.0), None, None]);
+    let counts =
+        Chain::compile(&parameters("counts", ""), SHAPE, &geometry(), &Constants::default(), &[]).unwrap();
+    assert_eq!(counts.calibration().fullness(&Pixels::I32(vec![50]), 0), None);
 }

@@ -27,6 +27,8 @@ pub struct Counts {
     pub spots_of_hits: u64,
     /// Images with saturated pixels.
     pub saturated: usize,
+    /// The strongest pixel of any spot relative to saturation.
+    pub saturation: Option<f64>,
     /// Resolution estimates of hits, angstrom.
     resolutions: Vec<f64>,
 }
@@ -40,6 +42,8 @@ impl Counts {
             let spots = u64::from(row.numbers.spots.unwrap_or(0));
             counts.spots += spots;
             counts.saturated += usize::from(row.numbers.saturated.is_some_and(|pixels| pixels > 0));
+            let fuller = |all: f64| row.numbers.saturation.map_or(all, |this| all.max(this));
+            counts.saturation = counts.saturation.map(fuller).or(row.numbers.saturation);
             match row.outcome {
                 Outcome::Hit => {
                     counts.hits += 1;
@@ -118,6 +122,7 @@ impl Summary<'_> {
             "spots/hit",
             "resolution",
             "saturated",
+            "fullest spot",
             "no result",
         ]);
         let mut line = |name: String, counts: &Counts| {
@@ -130,6 +135,7 @@ impl Summary<'_> {
                 ratio(counts.spots_of_hits, counts.hits),
                 counts.resolution().map_or_else(|| "-".to_owned(), |d| format!("{d:.2} Å")),
                 counts.saturated.to_string(),
+                counts.saturation.map_or_else(|| "-".to_owned(), |full| format!("{:.1} %", full * 100.0)),
                 counts.without().to_string(),
             ]);
         };

@@ -108,6 +108,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column { name: "spots", of: Type::Whole, value: |r| whole(r.numbers.spots) },
     Column { name: "resolution_angstrom", of: Type::Real, value: |r| real(r.numbers.resolution) },
     Column { name: "saturated_pixels", of: Type::Whole, value: |r| whole(r.numbers.saturated) },
+    Column { name: "saturation", of: Type::Real, value: |r| real(r.numbers.saturation) },
     Column { name: "intensity", of: Type::Real, value: |r| real(r.numbers.intensity) },
     Column { name: "photon_energy_ev", of: Type::Real, value: |r| real(r.numbers.photon_energy) },
     Column { name: "detector_distance_m", of: Type::Real, value: |r| real(r.numbers.detector_distance) },

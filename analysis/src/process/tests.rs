@@ -32,6 +32,7 @@ fn row(event: EventId, outcome: Outcome, spots: Vec<Spot>) -> Row {
     let numbers = Numbers {
         spots: u32::try_from(spots.len()).ok().filter(|_| !is_bad),
         resolution: (outcome == Outcome::Hit).then_some(2.25),
+        saturation: (outcome == Outcome::Hit).then_some(0.5),
         photon_energy: Some(9500.5),
         pulse_id: Some(77),
         event_codes: vec![40, 141],
@@ -77,7 +78,7 @@ fn results_as_csv() {
     assert!(lines[0].starts_with("experiment,run,event,unix_time_s,file,outcome,reason,spots,"), "{text}");
     let begin = "mfxlv9518,12,1-5,631152001";
     assert!(
-        lines[1].starts_with(begin) && lines[1].contains(",hit,,2,2.25,,,9500.5,,77,40 141,spotfind,"),
+        lines[1].starts_with(begin) && lines[1].contains(",hit,,2,2.25,,0.5,,9500.5,,77,40 141,spotfind,"),
         "{text}"
     );
     assert!(lines[2].contains(",miss,few spots,0,"), "{text}");

@@ -223,7 +223,7 @@ pub fn numbers(outcome: &pipeline::Outcome, shot: Shot) -> Numbers {
         spots: u32::try_from(outcome.spots.len()).ok(),
         resolution: outcome.resolution.map(f64::from),
         saturated: Some(outcome.saturated),
-        saturation: None,
+        saturation: outcome.saturation.map(f64::from),
         intensity: Some(outcome.total).filter(|total| total.is_finite()),
         photon_energy: outcome.photon_energy,
         pulse_id: shot.pulse_id,

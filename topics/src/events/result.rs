@@ -53,10 +53,11 @@ pub struct Numbers {
     /// Resolution estimate from the spots, angstrom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<f64>,
-    /// Saturated pixels.
+    /// Good pixels at or above saturation, anywhere in the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saturated: Option<u32>,
-    /// The strongest pixel relative to saturation, 1 at saturation.
+    /// The strongest pixel within one of a spot's centre relative to its saturation, 1 from there on; left out without spots, or
+    /// where the detector's level is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saturation: Option<f64>,
     /// Sum over all good pixels, in the calibration's unit.
@@ -76,7 +77,8 @@ pub struct Numbers {
     pub detector_distance: Option<f64>,
 }
 
-/// How long each part of an image's way took, microseconds; what was not begun is left out.
+/// How long each part of an image's way took, microseconds; what was not begun is left out. Of images that are worked together
+/// each has its part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StageTimes {
     /// From its publication to a worker's taking it.
@@ -87,10 +89,11 @@ pub struct StageTimes {
     /// In a worker, waiting for a core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<u64>,
-    /// Calibration.
+    /// Calibration, where it is a pass of its own. Usually it is not: each pixel is calibrated when it is looked at, and
+    /// `spotfind` holds both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibrate: Option<u64>,
-    /// Spot finding.
+    /// Spot finding, with calibration where `calibrate` is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spotfind: Option<u64>,
     /// Hit decision and statistics.
