@@ -22,7 +22,7 @@ pub use error::{KafkaError, PublishError};
 pub use group::{GroupMetadata, GroupReader, GroupSettings, KafkaEvent};
 pub use lag::Lag;
 pub use plain::{Acks, PlainProducer};
-pub use publisher::{Placed, Position, Publisher, Timeouts};
+pub use publisher::{Placed, Position, Publisher, Stake, Timeouts};
 pub use reader::{Isolation, Offset, Reader, fold_to_end, read_to_end};
 pub use specs::{Difference, TopicReport};
 pub use taker::{Begin, Given, Release, Taken, Taker, TakerEvent, TakerSettings};

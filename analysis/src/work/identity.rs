@@ -1,8 +1,8 @@
 //! Who a worker is to Kafka: its groups, its name in them, and the transactional id of its slot, by which a restart fences
 //! what a killed predecessor has left. Names only.
 
-use lightrail_topics::kafka::{Admin, KafkaError, Member};
-use lightrail_topics::{Channel, SiteName, SiteTopic, Topics, WorkerName};
+use lightrail_topics::kafka::{Admin, KafkaError, Member, Stake};
+use lightrail_topics::{Channel, SiteName, SiteTopic, Topic, Topics, WorkerName};
 
 use super::decide::Lane;
 
@@ -23,6 +23,11 @@ impl Lane {
     /// The group of a site's workers on this lane. Its committed positions are what has been worked.
     pub fn group(self, topics: &Topics, site: &SiteName) -> String {
         format!("{}.workers", topics.name(self.channel(site)))
+    }
+
+    /// That group for who commits its positions.
+    pub fn stake(self, topics: &Topics, site: &SiteName) -> Stake {
+        Stake { group: self.group(topics, site), beside: topics.name(Topic::Results) }
     }
 }
 
@@ -47,6 +52,11 @@ impl Identity {
     /// The producer's transactional id.
     pub fn transactional_id(&self, topics: &Topics) -> String {
         format!("{}.worker.{}", topics.name(Lane::Live.channel(&self.site)), self.slot)
+    }
+
+    /// The groups whose positions its transactions commit.
+    pub fn stakes(&self, topics: &Topics) -> Vec<Stake> {
+        Lane::ALL.map(|lane| lane.stake(topics, &self.site)).to_vec()
     }
 
     /// `client.id`: slot and process, for a person and for [`Self::successor`].

@@ -135,7 +135,8 @@ async fn init(life: &Life) -> Result<Publisher, End> {
     let timeouts = Timeouts { transaction: work.transaction, publish };
     let id = life.identity.transactional_id(&life.topics);
     let again = |error: String| End::Again(error);
-    let publisher = Publisher::start(&life.connection, &life.topics, &id, timeouts)
+    let stakes = life.identity.stakes(&life.topics);
+    let publisher = Publisher::start_for(&life.connection, &life.topics, &id, timeouts, stakes)
         .map_err(|error| again(error.to_string()))?;
     loop {
         life.says(Readiness::waits("fences its predecessor"));

@@ -1,6 +1,7 @@
 //! The transactional publisher, on a thread of its own since librdkafka's transaction calls block. One call, one
 //! transaction: all of a batch is there or nothing. Never here: dropping a message, or going on after being fenced.
 
+mod history;
 mod settle;
 mod work;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use self::history::End;
 use super::connection::Connection;
 use super::error::{KafkaError, PublishError};
 use super::group::GroupMetadata;
@@ -55,6 +57,15 @@ pub struct Position {
     pub note: String,
 }
 
+/// A group for which a publisher commits positions: after a broker was killed it looks whether they are still pending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stake {
+    /// The group's name.
+    pub group: String,
+    /// The full name of a topic that is there and that the group never reads: a position in it means nothing.
+    pub beside: String,
+}
+
 enum Command {
     Init { limit: Duration, reply: oneshot::Sender<Result<(), PublishError>> },
     Publish { batch: Batch, reply: oneshot::Sender<Result<Vec<Placed>, PublishError>> },
@@ -65,6 +76,7 @@ struct Batch {
     positions: Option<(Vec<Position>, GroupMetadata)>,
     /// Partitions by hand, one per message; where there is none the key decides.
     partitions: Option<Vec<Option<i32>>>,
+    end: End,
 }
 
 /// The handle of a publisher. Dropping it ends the producer's thread after the batch under way.
@@ -81,17 +93,35 @@ impl Publisher {
         transactional_id: &str,
         timeouts: Timeouts,
     ) -> Result<Self, KafkaError> {
-        let mut work = work::Work::new(connection, topics, transactional_id, timeouts)?;
+        Self::start_for(connection, topics, transactional_id, timeouts, Vec::new())
+    }
+
+    /// The same for one that commits positions of these groups.
+    pub fn start_for(
+        connection: &Connection,
+        topics: &Topics,
+        transactional_id: &str,
+        timeouts: Timeouts,
+        stakes: Vec<Stake>,
+    ) -> Result<Self, KafkaError> {
+        let mut work = work::Work::new(connection, topics, transactional_id, timeouts, stakes)?;
         let (commands, inbox) = mpsc::channel();
         spawn("kafka-publisher", move || {
             loop {
                 match inbox.recv_timeout(Duration::from_secs(1)) {
                     Ok(Command::Init { limit, reply }) => drop(reply.send(work.init(limit))),
-                    Ok(Command::Publish { batch, reply }) => drop(reply.send(work.publish(&batch))),
-                    Err(mpsc::RecvTimeoutError::Timeout) => {}
+                    Ok(Command::Publish { batch, reply }) => {
+                        // What a broker that was lost has left comes first: the end of the next transaction would be taken for its.
+                        let outcome = work.mend().and_then(|()| work.publish(&batch));
+                        let _ = reply.send(outcome);
+                    }
+                    Err(mpsc::RecvTimeoutError::Timeout) => {
+                        if let Err(error) = work.mend() {
+                            tracing::debug!(%error, "cannot look yet for transactions without an end");
+                        }
+                    }
                     Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 }
-                work.mend();
             }
         })?;
         Ok(Self { commands })
@@ -108,7 +138,7 @@ impl Publisher {
     /// under way at a time, others queue. Dropping the future does not take the batch back.
     pub async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Placed>, PublishError> {
         let (reply, answer) = oneshot::channel();
-        let batch = Batch { messages, positions: None, partitions: None };
+        let batch = Batch { messages, positions: None, partitions: None, end: End::Commit };
         self.ask(Command::Publish { batch, reply }, answer).await
     }
 
@@ -120,7 +150,7 @@ impl Publisher {
     ) -> Result<Vec<Placed>, PublishError> {
         let (reply, answer) = oneshot::channel();
         let (messages, partitions) = messages.into_iter().unzip();
-        let batch = Batch { messages, positions, partitions: Some(partitions) };
+        let batch = Batch { messages, positions, partitions: Some(partitions), end: End::Commit };
         self.ask(Command::Publish { batch, reply }, answer).await
     }
 
@@ -132,7 +162,8 @@ impl Publisher {
         group: GroupMetadata,
     ) -> Result<Vec<Placed>, PublishError> {
         let (reply, answer) = oneshot::channel();
-        let batch = Batch { messages, positions: Some((positions, group)), partitions: None };
+        let positions = Some((positions, group));
+        let batch = Batch { messages, positions, partitions: None, end: End::Commit };
         self.ask(Command::Publish { batch, reply }, answer).await
     }
 

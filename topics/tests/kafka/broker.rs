@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lightrail_compose::{Kafka, KafkaOptions};
-use lightrail_topics::Topics;
-use lightrail_topics::kafka::{Acks, Admin, KafkaError, KafkaEvent, PlainProducer, Publisher, Timeouts};
+use lightrail_topics::kafka::{
+    Acks, Admin, KafkaError, KafkaEvent, PlainProducer, Position, Publisher, Stake, Taker, TakerEvent,
+    TakerSettings, Timeouts,
+};
+use lightrail_topics::{Topic, Topics};
 
 use crate::{Intake, LIMIT, connection, file, files_to_the_end, ids, publisher, runs};
 
@@ -77,5 +80,47 @@ async fn what_was_committed_right_before_the_broker_was_killed_is_seen_though_no
         let expected: Vec<String> = (1..=n).map(|n| file(n).headers.id).collect();
         ensure!(ids(&records) == expected, "{records:?}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_committed_right_before_the_broker_was_killed_do_not_stay_pending() -> Result<()> {
+    let kafka = Kafka::start(KafkaOptions::default()).await?;
+    let here = connection(&kafka, "test");
+    let (topics, admin) = (Topics::default(), Admin::new(&here, LIMIT));
+    admin.create_topics(&topics.specs(2, 1)).await?;
+    runs(&kafka, 1, 9).await?;
+    let (beside, group) = (topics.name(Topic::FilesAvailable), "workers".to_owned());
+    let stakes = vec![Stake { group: group.clone(), beside }];
+    let timeouts = Timeouts { transaction: Duration::from_secs(10), publish: Duration::from_secs(7) };
+    let publisher = Publisher::start_for(&here, &topics, "worker-a", timeouts, stakes)?;
+    publisher.init(LIMIT).await?;
+    let settings = TakerSettings {
+        group: group.clone(),
+        instance: "a".to_owned(),
+        session_timeout: Duration::from_secs(10),
+        topic: "runs".to_owned(),
+        capacity: 8,
+        hand_over: Duration::from_secs(1),
+    };
+    for n in 1..=4 {
+        // Whoever joins is told the group's positions only once no transaction can change them.
+        let (taker, mut taken) = Taker::join(&here, &settings)?;
+        let given = loop {
+            match tokio::time::timeout(LIMIT, taken.next()).await?.context("the taker has ended")? {
+                TakerEvent::Given(given) => break given,
+                TakerEvent::Fault(fault) => ensure!(fault.is_retriable(), "{fault}"),
+                _ => {}
+            }
+        };
+        let next = given.partitions.first().and_then(|begin| Some(begin.committed.as_ref()?.0));
+        ensure!(next.unwrap_or(0) == n - 1, "{given:?}");
+        let position = Position { topic: "runs".to_owned(), partition: 0, next: n, note: String::new() };
+        publisher.publish_with_positions(vec![file(u32::try_from(n)?)], vec![position], given.group).await?;
+        kafka.kill().await?;
+        kafka.restart().await?;
+        taker.leave().await;
+    }
+    ensure!(files_to_the_end(&here, LIMIT).await?.len() == 4);
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The publisher's thread: begin, send, wait for every delivery, commit; or abort. Each failure ends in one of the four
 //! meanings of [`PublishError`], and after the last two nothing is tried any more.
 
+mod mend;
+
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,11 +15,11 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{Batch, Placed, Timeouts, settle};
+use super::history::End;
+use super::{Batch, Placed, Stake, Timeouts};
 use crate::kafka::connection::Connection;
 use crate::kafka::context::Context;
 use crate::kafka::error::{KafkaError, PublishError};
-use crate::message::{self, Message};
 use crate::topic::Topics;
 
 /// How long one blocking call lasts before faults and the deadline are looked at.
@@ -73,6 +75,7 @@ pub(super) struct Work {
     batch: u64,
     connection: Connection,
     transactional_id: String,
+    stakes: Vec<Stake>,
     initialised: bool,
     /// Set once: the producer can do no more, and says the same to every call.
     over: Option<PublishError>,
@@ -84,6 +87,7 @@ impl Work {
         topics: &Topics,
         transactional_id: &str,
         timeouts: Timeouts,
+        stakes: Vec<Stake>,
     ) -> Result<Self, KafkaError> {
         let mut config = connection.config()?;
         config
@@ -107,6 +111,7 @@ impl Work {
             batch: 0,
             connection: connection.clone(),
             transactional_id: transactional_id.to_owned(),
+            stakes,
             initialised: false,
             over: None,
         })
@@ -138,37 +143,6 @@ impl Work {
         self.settle(deadline)
     }
 
-    /// After a broker was lost: looks whether it came back without the end of one of our transactions.
-    pub(super) fn mend(&mut self) {
-        if !self.initialised || self.over.is_some() || !self.producer.context().common.take_lost() {
-            return;
-        }
-        if let Err(error) = self.settle(Instant::now() + Duration::from_secs(5)) {
-            tracing::debug!(%error, "cannot look yet for transactions without an end");
-            self.producer.context().common.still_lost();
-        }
-    }
-
-    /// Ends what a killed broker has left without its end (see [`crate::message::settled`]).
-    fn settle(&mut self, deadline: Instant) -> Result<(), PublishError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let behind = settle::behind(&self.connection, &self.topics, left).map_err(PublishError::Retriable)?;
-        if behind.is_empty() {
-            return Ok(());
-        }
-        tracing::warn!(
-            ?behind,
-            "partitions lack the end of a transaction, by a broker that was killed; ending it"
-        );
-        let at = settle::now();
-        let messages: Vec<Message> = behind
-            .iter()
-            .map(|(channel, partition)| message::settled(channel, *partition, &self.transactional_id, at))
-            .collect();
-        let partitions = behind.iter().map(|(_, partition)| Some(*partition)).collect();
-        self.publish(&Batch { messages, positions: None, partitions: Some(partitions) }).map(drop)
-    }
-
     pub(super) fn publish(&mut self, batch: &Batch) -> Result<Vec<Placed>, PublishError> {
         self.usable()?;
         if batch.messages.is_empty() && batch.positions.is_none() {
@@ -186,7 +160,10 @@ impl Work {
             self.send_positions(batch, deadline)?;
             Ok(placed)
         }) {
-            Ok(placed) => self.commit(deadline).map(|()| placed),
+            Ok(placed) => match batch.end {
+                End::Commit => self.commit(deadline).map(|()| placed),
+                End::Abort => self.abort(deadline).map(|()| placed),
+            },
             Err(error) if error.needs_new_publisher() => Err(error),
             Err(error) => {
                 self.abort(deadline + Duration::from_secs(5))?;
