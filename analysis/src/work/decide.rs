@@ -236,7 +236,10 @@ pub struct Decider {
     alone: Option<Ticket>,
 }
 
+/// A failed commit waits so long before it is tried again.
 const RETRY: Duration = Duration::from_millis(300);
+/// The same for one who leaves: what it has begun would count against its images.
+const RETRY_LEAVING: Duration = Duration::from_millis(50);
 
 impl Decider {
     /// A worker that has nothing yet.
@@ -308,6 +311,12 @@ impl Decider {
         &self.lanes[lane as usize]
     }
 
+    /// Whether a lane's partitions should have been let go by now.
+    fn is_late(&self, lane: Lane, now: Now) -> bool {
+        let state = self.lane(lane);
+        !state.lines.is_empty() && state.leaving.is_some_and(|since| now >= since + self.settings.hand_over)
+    }
+
     fn take(&mut self, now: Now, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::Given(lane, starts) => {
@@ -345,12 +354,13 @@ impl Decider {
             Event::Ended(ticket) => self.ended(now, ticket),
             Event::Committed => self.committed(),
             Event::NotCommitted => {
-                if let Some(publishing) = self.publishing.take() {
-                    self.publish_after = now + RETRY;
-                    let state = &mut self.lanes[publishing.lane as usize];
-                    // Who leaves does not try again: the next one works it anew.
-                    if state.leaving.is_some() {
-                        self.forget(publishing.lane, actions);
+                if let Some(Publishing { lane, .. }) = self.publishing.take() {
+                    if self.is_late(lane, now) {
+                        // Who leaves has no more time: the next one works it anew.
+                        self.forget(lane, actions);
+                    } else {
+                        let leaves = self.lane(lane).leaving.is_some();
+                        self.publish_after = now + if leaves { RETRY_LEAVING } else { RETRY };
                     }
                 }
             }

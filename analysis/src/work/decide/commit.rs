@@ -7,7 +7,11 @@ use super::{Action, Commit, Decider, Lane, Now, Publishing};
 impl Decider {
     /// Commits what is ready, one lane at a time.
     pub(super) fn commit(&mut self, now: Now, actions: &mut Vec<Action>) {
-        if self.publishing.is_some() || now < self.publish_after || self.left {
+        if self.publishing.is_some() || self.left {
+            return;
+        }
+        // The last word of who leaves does not wait: without it what was only named would count as begun.
+        if now < self.publish_after && !Lane::ALL.iter().any(|lane| self.is_late(*lane, now)) {
             return;
         }
         let idle = self.is_idle();

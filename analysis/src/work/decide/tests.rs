@@ -45,7 +45,7 @@ struct Worker {
     publishing: Option<(Commit, u64)>,
     asked: bool,
     over: bool,
-    /// Whether a commit of it failed since it was asked to leave: its last word may not stand.
+    /// Whether a commit of it failed since it began to leave: its last word may not stand.
     unsaid: bool,
 }
 
@@ -259,7 +259,7 @@ impl World {
     fn publish(&mut self, at: usize) {
         let Some((commit, generation)) = self.workers[at].publishing.take() else { return };
         if generation != self.generation[commit.lane as usize] || (self.rude && self.rng.u32(0..20) == 0) {
-            self.workers[at].unsaid = self.workers[at].asked;
+            self.workers[at].unsaid |= self.workers[at].decider.leave.is_some();
             self.step(at, Event::NotCommitted);
             return;
         }
@@ -547,4 +547,12 @@ fn who_is_asked_to_leave_finishes_what_is_begun_and_forgets_the_rest() {
     let [Action::Commit(commit)] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!(commit.positions, [(0, 2, Note { until: 2, ..Note::CLEAN })], "nothing is suspected");
     assert_eq!(decider.step(Duration::ZERO, Event::Committed), [Action::Left(Why::Asked)]);
+}
+
+#[test]
+fn who_leaves_while_a_failed_commit_waits_still_takes_back_what_it_has_named() {
+    // Found by the campaign: the last word waited for the retry of another commit until it was too late for both.
+    let mut world = World::new(13_211_810_976_200_745_662, 1, 44, 1, false);
+    world.run();
+    world.judge();
 }
