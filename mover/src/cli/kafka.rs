@@ -37,21 +37,7 @@ pub(super) async fn topics(config: &Config, create: bool) -> Result<(), Failure>
     let admin = Admin::new(&connection(config)?, WITHIN);
     let reports = if create { admin.create_topics(&specs).await } else { admin.describe(&specs).await };
     let reports = reports.map_err(said(config.kafka.bootstrap_servers()))?;
-    for report in &reports {
-        let word = if report.created { "made" } else { "there" };
-        say!("{}: {word}", report.name);
-        for difference in &report.differences {
-            say!("{}: {difference}", report.name);
-        }
-    }
-    let loses =
-        reports.iter().flat_map(|report| &report.differences).any(|difference| difference.loses_messages);
-    if loses {
-        return Err(Failure::Other(anyhow!(
-            "topics that are there keep their messages too short; set them by hand"
-        )));
-    }
-    Ok(())
+    lightrail_service::topics::report(&reports, |line| say!("{line}")).map_err(Failure::Other)
 }
 
 /// Puts the routes of a file on Kafka.

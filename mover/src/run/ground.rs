@@ -72,19 +72,7 @@ impl Ground<'_> {
         loop {
             match self.admin.describe(&specs).await {
                 Ok(reports) => {
-                    let short: Vec<String> = reports
-                        .iter()
-                        .flat_map(|report| {
-                            report.differences.iter().map(move |difference| (report, difference))
-                        })
-                        .filter(|(_, difference)| difference.loses_messages)
-                        .map(|(report, difference)| format!("{}: {difference}", report.name))
-                        .collect();
-                    for topic in &short {
-                        tracing::error!(topic, "topic loses messages too early");
-                    }
-                    #[allow(clippy::cast_precision_loss)] // a handful of topics
-                    metrics::gauge!(crate::metric::SHORT_RETENTION).set(short.len() as f64);
+                    lightrail_service::topics::warn(&reports, crate::metric::SHORT_RETENTION);
                     return;
                 }
                 Err(error) => {

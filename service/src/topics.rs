@@ -1,0 +1,62 @@
+//! Topics that are there, held against what they should be: what a service says of them at its start, and what the command
+//! line prints. Makes none and changes none.
+
+use lightrail_topics::kafka::{Difference, TopicReport};
+
+fn losing(reports: &[TopicReport]) -> impl Iterator<Item = (&TopicReport, &Difference)> {
+    let all = reports.iter().flat_map(|report| report.differences.iter().map(move |found| (report, found)));
+    all.filter(|(_, difference)| difference.loses_messages)
+}
+
+/// Says of each topic that keeps its messages too short that it does; how many there are is the value of `gauge`.
+pub fn warn(reports: &[TopicReport], gauge: &'static str) {
+    let mut short = 0_u32;
+    for (report, difference) in losing(reports) {
+        tracing::error!(topic = report.name, %difference, "topic loses messages too early");
+        short += 1;
+    }
+    metrics::gauge!(gauge).set(f64::from(short));
+}
+
+/// Tells `say` line by line what was made, and how what was there differs.
+///
+/// # Errors
+/// When a topic keeps its messages too short: nothing but a hand changes that.
+pub fn report(reports: &[TopicReport], mut say: impl FnMut(String)) -> anyhow::Result<()> {
+    for report in reports {
+        let word = if report.created { "made" } else { "there" };
+        say(format!("{}: {word}", report.name));
+        for difference in &report.differences {
+            say(format!("{}: {difference}", report.name));
+        }
+    }
+    anyhow::ensure!(
+        losing(reports).next().is_none(),
+        "topics that are there keep their messages too short; set them by hand"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_loses_messages_is_an_error_after_all_is_told() {
+        let difference = |loses_messages| Difference {
+            setting: "retention.ms",
+            wanted: "-1".to_owned(),
+            found: "5".to_owned(),
+            loses_messages,
+        };
+        let of =
+            |name: &str, created, differences| TopicReport { name: name.to_owned(), created, differences };
+        let mut said = Vec::new();
+        let fine = [of("a", true, vec![]), of("b", false, vec![difference(false)])];
+        assert!(report(&fine, |line| said.push(line)).is_ok());
+        assert_eq!(said, ["a: made", "b: there", "b: retention.ms is 5 and should be -1"]);
+        let short = [of("c", false, vec![difference(true)]), of("d", true, vec![])];
+        assert!(report(&short, |line| said.push(line)).unwrap_err().to_string().contains("too short"));
+        assert_eq!(said.last().map(String::as_str), Some("d: made"));
+    }
+}
