@@ -6,7 +6,7 @@ use lightrail_topics::{Experiment, SiteName};
 
 use super::ConfigFile;
 use super::failure::Failure;
-use crate::config::Config;
+use crate::config::{Config, Site};
 use crate::index::{Reroute, place, reroute};
 use crate::trial::Runs;
 
@@ -30,15 +30,15 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) async fn obey(self) -> Result<(), Failure> {
         let config = self.file.load()?;
-        for site in [&self.from, &self.to] {
-            known(&config, site)?;
-        }
+        lightrail_service::telemetry::start(&config.log).map_err(Failure::Usage)?;
+        known(&config, &self.from)?;
+        let files = known(&config, &self.to)?.clone();
         if self.from == self.to {
             return Err(Failure::Usage(anyhow!("{} is both sites", self.from)));
         }
         let place = place(&config, "lightrail-reroute").map_err(|error| Failure::Usage(error.into()))?;
         let Self { experiment, runs, from, to, .. } = self;
-        let asked = Reroute { experiment, runs, from, to };
+        let asked = Reroute { experiment, runs, from, to, files };
         let moved = reroute(&place, &asked).await.map_err(|error| Failure::Other(error.into()))?;
         if moved.images.is_empty() {
             say!("none of the runs {} of {} is {}'s", asked.runs, asked.experiment, asked.from);
@@ -51,12 +51,11 @@ impl Asked {
     }
 }
 
-fn known(config: &Config, site: &SiteName) -> Result<(), Failure> {
-    let names = config.site_names();
-    if names.contains(site) {
-        return Ok(());
+fn known<'c>(config: &'c Config, site: &SiteName) -> Result<&'c Site, Failure> {
+    if let Some(found) = config.sites.get(site) {
+        return Ok(found);
     }
-    let near = lightrail_service::settings::nearest(site.as_str(), names.iter().map(SiteName::as_str));
+    let near = lightrail_service::settings::nearest(site.as_str(), config.sites.keys().map(SiteName::as_str));
     let hint = near.map(|near| format!(", did you mean `{near}`?")).unwrap_or_default();
     Err(Failure::Usage(anyhow!("site `{site}` is not configured{hint}")))
 }

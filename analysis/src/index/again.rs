@@ -10,8 +10,9 @@ use lightrail_topics::{
 };
 
 use super::files::RunFiles;
+use super::kept::read_kept;
 use super::progress::Kept;
-use super::publish::{Place, Publication, PublishFault, Published, Purpose, read_kept};
+use super::publish::{Place, Publication, PublishFault, Published, Purpose};
 use super::trials;
 use crate::trial::{Parameters, Runs, TrialError};
 

@@ -1,34 +1,30 @@
 //! Publishes a run's images under a trial for a site: fences whoever did before, reads how far it is, reads the run's index
 //! files, and publishes what is missing, each batch with its progress in one transaction. Decides nothing about when.
 
+mod read;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lightrail_topics::events::{IndexState, Indexed};
-use lightrail_topics::kafka::{
-    Admin, Connection, KafkaError, PublishError, Publisher, Timeouts, fold_to_end, read_to_end,
-};
-use lightrail_topics::{
-    EventId, FileKind, Generation, ImageInTrial, Lfn, Millis, Record, RunInTrial, SiteName, SiteTopic, Topic,
-    Topics, message,
-};
+use lightrail_topics::kafka::{Admin, Connection, KafkaError, PublishError, Publisher, Timeouts};
+use lightrail_topics::{EventId, Lfn, Millis, RunInTrial, SiteName, SiteTopic, Topic, Topics, message};
 
 use super::files::RunFiles;
 use super::fit::{self, Fits, Unfit};
+use super::kept::{published_keys, read_progress};
 use super::progress::{Kept, Progress, Step};
 use super::stream::Stream;
-use super::{Join, Joined, whole};
+use super::{Join, Joined};
 use crate::config::Site;
-use crate::formats::FormatError;
-use crate::formats::h5::H5;
-use crate::source::{Extent, Location, Source, SourceError};
+use crate::source::{Source, SourceError};
 use crate::trial::Parameters;
+
+pub(super) use self::read::growing_location;
 
 /// `ce_source` of what index says.
 pub(super) const SOURCE: &str = "lightrail-analysis/index";
-/// The most bytes of an index file that are read at once.
-const PIECE: u64 = 16 << 20;
 
 /// Where and with what a site's images are published.
 #[derive(Clone, Debug)]
@@ -214,147 +210,6 @@ impl<'p> Publication<'p> {
         files.is_closed() && self.join.is_done()
     }
 
-    /// Reads all index files as far as they are there.
-    async fn read(&mut self, files: &RunFiles) -> Result<(), PublishFault> {
-        let index: Vec<Lfn> = files.index();
-        for lfn in &index {
-            let generation = files.there.get(lfn).and_then(|file| file.generation);
-            match self.join.streams().iter().find(|stream| stream.lfn() == lfn) {
-                Some(stream) if stream.generation().is_some() && stream.generation() != generation => {
-                    return Err(PublishFault::Registered(lfn.clone()));
-                }
-                Some(_) => {}
-                None => self.add(lfn, generation),
-            }
-        }
-        self.read_whole(files).await?;
-        for at in 0..self.join.streams().len() {
-            self.read_stream(at, files).await?;
-        }
-        // A small file that is damaged says nothing of what lies behind: the big file does.
-        let damaged: Vec<Lfn> = self
-            .join
-            .streams()
-            .iter()
-            .filter(|stream| !stream.faults().is_empty())
-            .filter_map(Stream::big_file)
-            .filter(|big| files.there.contains_key(big))
-            .collect();
-        for big in damaged {
-            if self.has(&big) {
-                continue;
-            }
-            tracing::warn!(file = %big, "its small file is damaged; the big file's headers are read instead");
-            // Both would give the same pieces of the images before the damage.
-            let small =
-                self.join.streams().iter().position(|stream| stream.big_file().as_ref() == Some(&big));
-            if let Some(small) = small {
-                self.join.give_up(small);
-            }
-            self.add(&big, files.there.get(&big).and_then(|file| file.generation));
-            let at = self.join.streams().iter().position(|stream| *stream.lfn() == big);
-            if let Some(at) = at {
-                self.read_stream(at, files).await?;
-            }
-        }
-        self.join.look();
-        for lfn in &files.growing {
-            let size = self.place.source.size(&growing_location(&self.place.files, lfn)).await;
-            match size {
-                Ok(size) => drop(self.sizes.insert(lfn.clone(), size)),
-                Err(error) if error.concerns_file() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Files that hold whole images; each is read once.
-    async fn read_whole(&mut self, files: &RunFiles) -> Result<(), PublishFault> {
-        let frames: Vec<Joined> = files.frames().map(|(lfn, size)| whole::cbf(lfn, size)).collect();
-        if let Some(lfn) = frames.first().map(|first| first.extents[0].lfn.clone())
-            && !self.has(&lfn)
-        {
-            self.join.add(Stream::of_whole(&lfn, frames));
-        }
-        let hdf5: Vec<Lfn> = files.there.keys().filter(|lfn| lfn.kind() == FileKind::Hdf5).cloned().collect();
-        for lfn in hdf5.into_iter().filter(|lfn| !self.has(lfn)).collect::<Vec<_>>() {
-            let storage = self.place.source.ranged(&self.place.files.location(&lfn)).await?;
-            let (detector, name) = (self.purpose.parameters.detector.name.clone(), lfn.clone());
-            let read = tokio::task::spawn_blocking(move || {
-                H5::open(storage).and_then(|file| whole::hdf5(&name, &file, &detector))
-            });
-            let stream = match read.await {
-                Ok(Ok(whole)) if whole.missing.is_empty() => Stream::of_whole(&lfn, whole.images),
-                Ok(Ok(whole)) => {
-                    let what = format!("{} of its images are not stored", whole.missing.len());
-                    Stream::of_whole(&lfn, whole.images).with_fault(what)
-                }
-                // They are files of the run as well, and indexed themselves.
-                Ok(Err(FormatError::Elsewhere { files, .. })) if !files.is_empty() => {
-                    tracing::info!(file = %lfn, ?files, "only points to other files");
-                    Stream::of_whole(&lfn, Vec::new())
-                }
-                Ok(Err(error)) => Stream::of_whole(&lfn, Vec::new()).with_fault(error),
-                Err(panic) => Stream::of_whole(&lfn, Vec::new()).with_fault(panic),
-            };
-            self.join.add(stream.registered(files.there.get(&lfn).and_then(|file| file.generation)));
-        }
-        Ok(())
-    }
-
-    fn has(&self, lfn: &Lfn) -> bool {
-        self.join.streams().iter().any(|stream| stream.lfn() == lfn)
-    }
-
-    fn add(&mut self, lfn: &Lfn, generation: Option<Generation>) {
-        if let Some(stream) = Stream::of(lfn, &self.purpose.parameters.detector.name) {
-            self.join.add(stream.registered(generation));
-        }
-    }
-
-    async fn read_stream(&mut self, at: usize, files: &RunFiles) -> Result<(), PublishFault> {
-        while let Some(want) = self.join.streams().get(at).and_then(Stream::wants) {
-            let is_whole = files.there.contains_key(&want.lfn) || files.is_closed();
-            let location = if files.growing.contains(&want.lfn) {
-                growing_location(&self.place.files, &want.lfn)
-            } else {
-                self.place.files.location(&want.lfn)
-            };
-            let there = match self.place.source.size(&location).await {
-                Ok(size) => size.saturating_sub(want.offset),
-                // Not begun yet.
-                Err(SourceError::Missing { .. }) if !is_whole => return Ok(()),
-                // A further chunk that the run's manifest leaves out.
-                Err(SourceError::Missing { .. }) if !files.there.contains_key(&want.lfn) => {
-                    if let Some(stream) = self.join.stream_mut(at) {
-                        stream.end();
-                    }
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let length = want.length.unwrap_or(u64::MAX).min(there).min(PIECE);
-            let bytes = if length == 0 {
-                Vec::new()
-            } else {
-                self.place.source.read(&Extent { file: location, offset: want.offset, length }).await?
-            };
-            let Some(stream) = self.join.stream_mut(at) else { return Ok(()) };
-            if !bytes.is_empty() {
-                // Damage is among the stream's faults; what lies before it is taken.
-                let _ = stream.take(&bytes);
-            }
-            let is_stuck = stream.wants().as_ref() == Some(&want);
-            if is_stuck && is_whole {
-                stream.end();
-            } else if is_stuck {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
     /// Goes on where whoever published before has stopped.
     async fn resume(&mut self) -> Result<(), PublishFault> {
         let published = self.progress.images();
@@ -446,12 +301,6 @@ fn says_the_same(before: &Indexed, next: &Indexed) -> bool {
     *before == alike
 }
 
-/// Where the DAQ writes a file: its name ends differently until it is done.
-pub(super) fn growing_location(site: &Site, lfn: &Lfn) -> Location {
-    let location = site.location(lfn);
-    location.beside(&format!("{}.inprogress", location.name()))
-}
-
 /// Made from experiment, run and trial, so that whoever publishes a run fences whoever did before, at whatever site.
 pub(super) fn transactional_id(topics: &Topics, of: &RunInTrial) -> String {
     format!("{}.index.{}.{}.{}", topics.name(Topic::ImagesIndexed), of.run.experiment, of.run.run, of.trial)
@@ -462,52 +311,6 @@ pub(super) fn fenced(of: &RunInTrial, error: PublishError) -> PublishFault {
         PublishError::Fenced(_) => PublishFault::Fenced(of.clone()),
         error => PublishFault::Publish(error),
     }
-}
-
-/// How far a run is, read to the present end.
-pub(super) async fn read_progress(
-    place: &Place,
-    of: &RunInTrial,
-    kept: Kept,
-) -> Result<Progress, KafkaError> {
-    Ok(read_kept(&place.connection, &place.topics, kept, place.patience).await?.of(of))
-}
-
-/// What `images.indexed` says, read to its present end from where `kept` has stopped.
-pub(super) async fn read_kept(
-    connection: &Connection,
-    topics: &Topics,
-    mut kept: Kept,
-    limit: Duration,
-) -> Result<Kept, KafkaError> {
-    let name = [topics.name(Topic::ImagesIndexed)];
-    let records = match read_to_end(connection, &name, &kept.next, limit).await {
-        Err(KafkaError::OutOfRange { .. }) => {
-            kept = Kept::default();
-            read_to_end(connection, &name, &kept.next, limit).await?
-        }
-        records => records?,
-    };
-    for record in &records {
-        kept.take(topics, record);
-    }
-    Ok(kept)
-}
-
-/// The images of a run under a trial that are on the image topics of any site.
-async fn published_keys(place: &Place, of: &RunInTrial) -> Result<HashSet<EventId>, KafkaError> {
-    let channels = place.sites.iter().flat_map(|site| SiteTopic::ALL.map(|topic| topic.at(site)));
-    let names: Vec<String> = channels.map(|channel| place.topics.name(channel)).collect();
-    let of = of.clone();
-    let take = move |found: &mut HashSet<EventId>, record: Record| {
-        let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
-        let key: Option<ImageInTrial> = key.and_then(|key| key.parse().ok());
-        if let Some(key) = key.filter(|key| key.image.run == of.run && key.trial == of.trial) {
-            found.insert(key.image.event);
-        }
-    };
-    let limit = place.patience.max(Duration::from_secs(600));
-    fold_to_end(&place.connection, &names, &BTreeMap::new(), limit, HashSet::new(), take).await
 }
 
 /// The machine's time.

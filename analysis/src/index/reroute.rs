@@ -6,22 +6,26 @@
 //! the other's reading of how far the run is and its writing.
 
 mod line;
+mod there;
+mod transact;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use lightrail_topics::events::{Image, Indexed};
+use lightrail_topics::events::Image;
 use lightrail_topics::kafka::{
-    Admin, GroupMetadata, KafkaError, Position, PublishError, Publisher, Taken, Taker, TakerEvent,
-    TakerSettings, Timeouts, fold_to_end,
+    Admin, GroupMetadata, KafkaError, PublishError, Publisher, Taken, Taker, TakerEvent, TakerSettings,
+    fold_to_end,
 };
-use lightrail_topics::{
-    Event, Experiment, ImageInTrial, Message, Record, RunInTrial, SiteName, Topic, decode, message,
-};
+use lightrail_topics::message::stable_hash;
+use lightrail_topics::{Event, Experiment, ImageInTrial, Record, RunInTrial, SiteName, Topic, decode};
 
 use self::line::{Batch, Line, batch};
-use super::progress::{Kept, Progress, Step};
-use super::publish::{Place, SOURCE, now, read_kept, transactional_id};
+pub use self::there::Lack;
+use self::there::{Needed, lacking};
+use super::progress::Kept;
+use super::publish::Place;
+use crate::config::Site;
 use crate::trial::Runs;
 use crate::work::decide::Lane;
 
@@ -36,6 +40,8 @@ pub struct Reroute {
     pub from: SiteName,
     /// To this one.
     pub to: SiteName,
+    /// Where that one's files lie.
+    pub files: Site,
 }
 
 /// What was moved.
@@ -59,23 +65,48 @@ pub enum RerouteError {
     /// Another process has taken our place in the group.
     #[error("another process has taken our place in the group: {0}")]
     Fenced(String),
+    /// The second site does not have what the images lie in.
+    #[error(
+        "{site} lacks {} of the files that the images lie in, such as {}; have them moved there first",
+        lacking.len(),
+        lacking.first().map(Lack::to_string).unwrap_or_default()
+    )]
+    Lacking {
+        /// The second site.
+        site: SiteName,
+        /// What it lacks.
+        lacking: Vec<Lack>,
+    },
 }
 
 /// Most images of one transaction.
 const AT_ONCE: usize = 500;
 /// A member that was silent for so long is dead to the group; it stays so long after it has left.
 const SESSION: Duration = Duration::from_secs(6);
-/// How long a failed transaction waits before it is tried again.
-const RETRY: Duration = Duration::from_millis(300);
 
 /// Moves them; ends when both groups of the first site have passed what was on their topics when it began.
 pub async fn reroute(place: &Place, asked: &Reroute) -> Result<Moved, RerouteError> {
     let mut moving = Moving::new(place, asked);
-    for lane in Lane::ALL {
-        moving.lane(lane).await?;
+    let mut needed = Needed::default();
+    for side in moving.sides() {
+        needed.merge(moving.survey(&side).await?.needed);
     }
-    moving.hand_over().await?;
+    moving.check(&needed).await?;
+    // From now on nobody publishes for the first site what the ends below do not know.
+    moving.take_over().await?;
+    for side in moving.sides() {
+        moving.lane(&side).await?;
+    }
     Ok(moving.moved)
+}
+
+/// What stands on one of the first site's topics.
+#[derive(Default)]
+struct Survey {
+    /// Per partition the offset after its last image, where the group is not past it.
+    ends: BTreeMap<i32, i64>,
+    /// What the images that are to be moved lie in.
+    needed: Needed,
 }
 
 /// One of the first site's topics with its group.
@@ -91,8 +122,9 @@ struct Moving<'p> {
     admin: Admin,
     kept: Kept,
     publishers: HashMap<Option<RunInTrial>, Publisher>,
-    /// Spreads what is moved.
+    /// Spreads what is moved over the second site's partitions.
     count: usize,
+    partitions: usize,
     moved: Moved,
 }
 
@@ -100,28 +132,50 @@ impl<'p> Moving<'p> {
     fn new(place: &'p Place, asked: &'p Reroute) -> Self {
         let admin = Admin::new(&place.connection, Duration::from_secs(20));
         let (publishers, moved) = (HashMap::new(), Moved::default());
-        Self { place, asked, admin, kept: Kept::default(), publishers, count: 0, moved }
+        Self { place, asked, admin, kept: Kept::default(), publishers, count: 0, partitions: 1, moved }
     }
 
     fn is_asked(&self, of: &RunInTrial) -> bool {
-        of.run.experiment == self.asked.experiment && self.asked.runs.contains(of.run.run)
+        is_asked(self.asked, of)
     }
 
-    /// One of the two topics.
-    async fn lane(&mut self, lane: Lane) -> Result<(), RerouteError> {
+    /// The same when the same is asked for again: it takes over at once what one that was killed has held.
+    fn name(&self) -> String {
+        let Reroute { experiment, runs, to, .. } = self.asked;
+        format!("reroute-{:016x}", stable_hash(format!("{experiment} {runs} {to}").as_bytes()))
+    }
+
+    fn sides(&self) -> [Side; 2] {
         let topics = &self.place.topics;
-        let side = Side {
+        Lane::ALL.map(|lane| Side {
             lane,
             topic: topics.name(lane.channel(&self.asked.from)),
             group: lane.group(topics, &self.asked.from),
-        };
-        let ends = self.ends(&side).await?;
+        })
+    }
+
+    /// Refuses to move images to where their files are not.
+    async fn check(&self, needed: &Needed) -> Result<(), RerouteError> {
+        let lacking = lacking(self.place, &self.asked.to, &self.asked.files, needed).await?;
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        Err(RerouteError::Lacking { site: self.asked.to.clone(), lacking })
+    }
+
+    /// One of the two topics.
+    async fn lane(&mut self, side: &Side) -> Result<(), RerouteError> {
+        let Survey { ends, needed } = self.survey(side).await?;
+        // What has come meanwhile.
+        self.check(&needed).await?;
         if ends.is_empty() {
             return Ok(());
         }
+        let to = self.place.topics.name(side.lane.channel(&self.asked.to));
+        self.partitions = self.admin.partitions(&to).await?.len().max(1);
         let settings = TakerSettings {
             group: side.group.clone(),
-            instance: format!("reroute-{:08x}", fastrand::u32(..)),
+            instance: self.name(),
             session_timeout: SESSION,
             topic: side.topic.clone(),
             capacity: 4 * AT_ONCE,
@@ -129,13 +183,13 @@ impl<'p> Moving<'p> {
         };
         let connection = self.place.connection.named("lightrail-reroute");
         let (taker, mut taken) = Taker::join(&connection, &settings)?;
-        let outcome = self.take(&side, &ends, &mut taken).await;
+        let outcome = self.take(side, &ends, &mut taken).await;
         taker.leave().await;
         outcome
     }
 
-    /// Per partition the offset after its last image, where the group is not past it.
-    async fn ends(&self, side: &Side) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    /// What the group has not passed yet.
+    async fn survey(&self, side: &Side) -> Result<Survey, KafkaError> {
         let topics = std::slice::from_ref(&side.topic);
         let from: BTreeMap<(String, i32), i64> =
             self.admin.committed(&side.group, topics).await?.into_iter().collect();
@@ -144,11 +198,18 @@ impl<'p> Moving<'p> {
         let from = from.into_iter().filter(|((_, partition), at)| {
             marks.iter().any(|(this, first, end)| this == partition && (first..=end).contains(&at))
         });
-        let take = |ends: &mut BTreeMap<i32, i64>, record: Record| {
-            ends.insert(record.partition, record.offset + 1);
+        let (names, asked) = (self.place.topics.clone(), self.asked.clone());
+        let take = move |survey: &mut Survey, record: Record| {
+            survey.ends.insert(record.partition, record.offset + 1);
+            if let Ok(event) = decode(&names, &record)
+                && let Some(image) = image_of(&event)
+                && is_asked(&asked, &run_in_trial(image))
+            {
+                survey.needed.add(image);
+            }
         };
         let limit = self.place.patience.max(Duration::from_secs(300));
-        fold_to_end(&self.place.connection, topics, &from.collect(), limit, BTreeMap::new(), take).await
+        fold_to_end(&self.place.connection, topics, &from.collect(), limit, Survey::default(), take).await
     }
 
     async fn take(
@@ -181,8 +242,8 @@ impl<'p> Moving<'p> {
                     None => return Err(KafkaError::Fatal("the taker has ended".to_owned()).into()),
                     Some(TakerEvent::Given(given)) => {
                         lines = given.partitions.iter().map(|begin| (begin.partition, Line::new(begin))).collect();
-                        if lines.values().any(Line::is_lost) && worked.is_none() {
-                            tracing::warn!(group = side.group, "the group has no position in some partitions; results are read");
+                        if lines.values().any(Line::replays) && worked.is_none() {
+                            tracing::warn!(group = side.group, "the group has lost positions; what results hold is passed over");
                             worked = Some(self.worked().await?);
                         }
                         member = Some(given.group);
@@ -219,11 +280,8 @@ impl<'p> Moving<'p> {
 
     fn next(&self, lines: &BTreeMap<i32, Line>) -> Option<(i32, Batch)> {
         lines.iter().find_map(|(partition, line)| {
-            let of = |image: &Image| {
-                let of = RunInTrial { run: image.image.run.clone(), trial: image.trial };
-                self.is_asked(&of).then_some(of)
-            };
-            Some((*partition, batch(line, AT_ONCE, of)?))
+            let of = |image: &Image| Some(run_in_trial(image)).filter(|of| self.is_asked(of));
+            Some((*partition, batch(line, self.place.batch.clamp(1, AT_ONCE), of)?))
         })
     }
 
@@ -232,131 +290,6 @@ impl<'p> Moving<'p> {
         if let Some(of) = &batch.of {
             *self.moved.images.entry(of.clone()).or_default() += batch.moved.len() as u64;
         }
-    }
-
-    /// One transaction; false when nothing of it stands.
-    async fn transact(
-        &mut self,
-        side: &Side,
-        (partition, note): (i32, String),
-        batch: &Batch,
-        member: GroupMetadata,
-    ) -> Result<bool, RerouteError> {
-        let lane = side.lane;
-        let mut messages: Vec<(Message, Option<i32>)> = Vec::new();
-        if let Some(of) = &batch.of {
-            let progress = self.progress(of).await?;
-            let count = batch.moved.len() as u64;
-            messages
-                .extend(self.move_counts(of, &progress, count).into_iter().map(|message| (message, None)));
-        } else {
-            self.publisher(None).await?;
-        }
-        let to = lane.channel(&self.asked.to);
-        let partitions = self.admin.partitions(&self.place.topics.name(&to)).await?.len().max(1);
-        for (image, at) in &batch.moved {
-            let image = Image { site: self.asked.to.clone(), ..image.clone() };
-            let place = i32::try_from(self.count % partitions).ok();
-            self.count += 1;
-            messages.push((message::image(&image, lane.topic(), SOURCE, *at), place));
-        }
-        for (image, at) in &batch.others {
-            messages.push((message::image(image, lane.topic(), SOURCE, *at), Some(partition)));
-        }
-        for letter in &batch.dead {
-            messages.push((message::dead_letter(letter, SOURCE, letter.at), None));
-        }
-        let position = Position { topic: side.topic.clone(), partition, next: batch.next, note };
-        let Some(publisher) = self.publishers.get(&batch.of) else { return Ok(false) };
-        let Err(error) = publisher.publish_to(messages, Some((vec![position], member))).await else {
-            return Ok(true);
-        };
-        tracing::warn!(%error, "a transaction was not committed");
-        if error.needs_new_publisher() {
-            self.publishers.remove(&batch.of);
-            // Whether it stands is known once a successor has ended it: the group's position tells.
-            self.publisher(batch.of.clone()).await?;
-            return Ok(self.committed(side, partition).await?.is_some_and(|at| at >= batch.next));
-        }
-        tokio::time::sleep(RETRY).await;
-        Ok(false)
-    }
-
-    /// The group's position in a partition.
-    async fn committed(&self, side: &Side, partition: i32) -> Result<Option<i64>, KafkaError> {
-        let committed = self.admin.committed(&side.group, std::slice::from_ref(&side.topic)).await?;
-        Ok(committed.get(&(side.topic.clone(), partition)).copied())
-    }
-
-    /// A publisher under a run's own transactional id, or under ours.
-    async fn publisher(&mut self, of: Option<RunInTrial>) -> Result<(), RerouteError> {
-        if self.publishers.contains_key(&of) {
-            return Ok(());
-        }
-        let place = self.place;
-        let id = match &of {
-            Some(of) => transactional_id(&place.topics, of),
-            None => format!("{}.reroute.{}", place.topics.name(Topic::ImagesIndexed), self.asked.from),
-        };
-        let publisher = Publisher::start(&place.connection, &place.topics, &id, Timeouts::default())?;
-        publisher.init(place.patience).await?;
-        self.publishers.insert(of, publisher);
-        Ok(())
-    }
-
-    /// How far a run is. Read after its publisher has fenced every other, and again when one has fenced ours.
-    async fn progress(&mut self, of: &RunInTrial) -> Result<Progress, RerouteError> {
-        self.publisher(Some(of.clone())).await?;
-        let kept = std::mem::take(&mut self.kept);
-        self.kept = read_kept(&self.place.connection, &self.place.topics, kept, self.place.patience).await?;
-        Ok(self.kept.of(of))
-    }
-
-    /// Images of a run go from one site's count to the other's, and its files' positions with them: from now on the second site
-    /// publishes what a correction brings.
-    fn move_counts(&self, of: &RunInTrial, progress: &Progress, images: u64) -> Vec<Message> {
-        let at = now();
-        let (Some(from), to) = (progress.at(&self.asked.from), progress.at(&self.asked.to)) else {
-            return Vec::new();
-        };
-        let left = Indexed {
-            number: from.number + 1,
-            images: from.images.saturating_sub(images),
-            positions: Vec::new(),
-            at,
-            ..from.clone()
-        };
-        let positions = match to {
-            Some(to) if !to.positions.is_empty() => to.positions.clone(),
-            _ => from.positions.clone(),
-        };
-        let newer = to.filter(|to| !to.positions.is_empty()).unwrap_or(from);
-        let step = Step { state: newer.state, manifest: newer.manifest.clone(), positions };
-        let taken = progress.next(of, &self.asked.to, from.live, images, step, at);
-        vec![message::indexed(&left, SOURCE, at), message::indexed(&taken, SOURCE, at)]
-    }
-
-    /// Runs of which nothing was left to be moved are the second site's too from now on.
-    async fn hand_over(&mut self) -> Result<(), RerouteError> {
-        let kept = std::mem::take(&mut self.kept);
-        self.kept = read_kept(&self.place.connection, &self.place.topics, kept, self.place.patience).await?;
-        let all: Vec<RunInTrial> = self
-            .kept
-            .all()
-            .filter(|(of, progress)| self.is_asked(of) && progress.owner() == Some(&self.asked.from))
-            .map(|(of, _)| of.clone())
-            .collect();
-        for of in all {
-            let progress = self.progress(&of).await?;
-            if progress.owner() == Some(&self.asked.from) {
-                let messages = self.move_counts(&of, &progress, 0);
-                if let Some(publisher) = self.publishers.get(&Some(of.clone())) {
-                    publisher.publish(messages).await?;
-                }
-                self.moved.images.entry(of).or_default();
-            }
-        }
-        Ok(())
     }
 
     /// Images that have results.
@@ -369,6 +302,14 @@ impl<'p> Moving<'p> {
         let limit = self.place.patience.max(Duration::from_secs(600));
         fold_to_end(&self.place.connection, &names, &BTreeMap::new(), limit, HashSet::new(), take).await
     }
+}
+
+fn is_asked(asked: &Reroute, of: &RunInTrial) -> bool {
+    of.run.experiment == asked.experiment && asked.runs.contains(of.run.run)
+}
+
+fn run_in_trial(image: &Image) -> RunInTrial {
+    RunInTrial { run: image.image.run.clone(), trial: image.trial }
 }
 
 /// Whether an event is an image.

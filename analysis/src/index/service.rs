@@ -1,6 +1,8 @@
 //! The service `index`: follows runs, files and trials, and has each run that is wanted published by a task of its own, until it
 //! is told to stop. One task owns the board; the others are told by channels.
 
+mod publishing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,13 +16,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::publishing::publish;
 use super::board::{Board, Wanted};
 use super::files::RunFiles;
 use super::fit::Fits;
 use super::folder;
 use super::follow::Follower;
 use super::metric;
-use super::publish::{Place, Publication, PublishFault, Purpose};
+use super::publish::{Place, PublishFault, Purpose};
 use crate::config::Config;
 use crate::http::{self, Readiness};
 use crate::source::Source;
@@ -155,14 +158,7 @@ impl Service {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(5));
         };
-        let mut short = 0_u32;
-        for report in &reports {
-            for difference in report.differences.iter().filter(|difference| difference.loses_messages) {
-                tracing::error!(topic = report.name, %difference, "topic loses messages too early");
-                short += 1;
-            }
-        }
-        metrics::gauge!(metric::SHORT_RETENTION).set(f64::from(short));
+        lightrail_service::topics::warn(&reports, metric::SHORT_RETENTION);
     }
 
     /// What is followed beside the analysis' own topics.
@@ -357,48 +353,6 @@ impl Service {
                 Ok(Err(error)) => tracing::warn!(%experiment, %error, "its folder cannot be looked at"),
                 Err(panic) => tracing::warn!(%experiment, %panic, "its folder cannot be looked at"),
             }
-        }
-    }
-}
-
-/// Publishes a run until all of it is published; one that grows is looked at again after `pause`, and at each news of its files.
-async fn publish(
-    place: &Place,
-    purpose: Purpose,
-    kept: super::Kept,
-    mut files: watch::Receiver<RunFiles>,
-    pause: Duration,
-) -> Result<(), PublishFault> {
-    let begun = Instant::now();
-    let of = purpose.of.clone();
-    let lane = if purpose.topic == SiteTopic::ImagesLive { "live" } else { "reprocess" };
-    let mut publication = Publication::begin(place, purpose, kept).await?;
-    let (mut new, mut late) = (0, 0);
-    loop {
-        let present = files.borrow_and_update().clone();
-        let published = publication.go_on(&present).await?;
-        new += published.new;
-        metrics::counter!(metric::IMAGES, "lane" => lane).increment(published.new);
-        metrics::counter!(metric::FAULTS).increment(published.faults.len() as u64);
-        metrics::counter!(metric::LATE).increment((published.late - late) as u64);
-        late = published.late;
-        for fault in published.faults {
-            tracing::warn!(run = %of, fault, "an index file is not whole");
-        }
-        if published.is_done && published.lacking > 0 {
-            let images = published.lacking;
-            tracing::warn!(run = %of, images, "images wait for files that the run leaves out");
-        }
-        if published.is_done {
-            let seconds = begun.elapsed().as_secs_f64();
-            tracing::info!(run = %of, images = published.all, new, seconds, "run is indexed");
-            return Ok(());
-        }
-        let news = files.changed();
-        let growing = !present.growing.is_empty();
-        tokio::select! {
-            told = news => if told.is_err() { return Ok(()) },
-            () = tokio::time::sleep(pause), if growing => {}
         }
     }
 }

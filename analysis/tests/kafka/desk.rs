@@ -63,12 +63,13 @@ impl<'s> Desk<'s> {
         let prefix = self.stage.topics.name(Topic::Trials);
         let text = format!(
             "site = '{site}'\n[kafka]\nbootstrap = ['{}']\nprefix = '{}'\n[sites.HERE]\nfolder = '{data}'\n\
-             growing = true\n[sites.THERE]\nfolder = '{data}'\n[trials]\nfolder = '{}'\n[index]\nbatch = 100\nretry = '300ms'\n\
+             growing = true\n[sites.THERE]\nfolder = '{there}'\n[trials]\nfolder = '{}'\n[index]\nbatch = 100\nretry = '300ms'\n\
              look = '50ms'\n{more}\n",
             self.stage.connection.bootstrap,
             prefix.strip_suffix("trials").context("a prefix")?,
             self.stage.calibration().display(),
             data = self.stage.data().display(),
+            there = self.stage.there.clone().unwrap_or_else(|| self.stage.data()).display(),
         );
         Config::parse(&text).map_err(|faults| anyhow::anyhow!("{faults:?}"))
     }

@@ -11,6 +11,7 @@ mod leaving;
 mod play;
 mod poison;
 mod powder;
+mod reroute;
 mod stage;
 mod torment;
 mod witness;

@@ -40,6 +40,8 @@ pub(crate) struct Stage {
     pub(crate) place: Option<String>,
     /// Further tables of the configuration.
     pub(crate) more: &'static str,
+    /// The folder of a second site, `THERE`, where there is one.
+    pub(crate) there: Option<PathBuf>,
     scratch: Scratch,
 }
 
@@ -121,6 +123,7 @@ impl Stage {
             threads: 1,
             place: None,
             more: "",
+            there: None,
             scratch: Scratch::new()?,
         })
     }
@@ -147,13 +150,21 @@ impl Stage {
 
     /// Writes the services' configuration.
     pub(crate) fn configure(&self) -> anyhow::Result<PathBuf> {
-        let path = self.scratch.path().join("analysis.toml");
+        self.configure_at(&self.site)
+    }
+
+    /// The same at one of the sites.
+    pub(crate) fn configure_at(&self, site: &SiteName) -> anyhow::Result<PathBuf> {
+        let path = self.scratch.path().join(format!("analysis-{site}.toml"));
         let place = self.place.clone().unwrap_or_else(|| format!("folder = \"{}\"", self.data().display()));
+        let there =
+            self.there.as_ref().map(|folder| format!("[sites.THERE]\nfolder = \"{}\"\n", folder.display()));
         let text = format!(
-            "site = \"HERE\"\n[kafka]\nbootstrap = [\"{}\"]\nprefix = \"{}\"\n[sites.HERE]\n{place}\n\
+            "site = \"{site}\"\n[kafka]\nbootstrap = [\"{}\"]\nprefix = \"{}\"\n[sites.HERE]\n{place}\n{}\
              [trials]\nfolder = \"{}\"\n[work]\nworker = \"w\"\nthreads = {}\n{}\n{}\n{}",
             self.connection.bootstrap,
             self.prefix,
+            there.unwrap_or_default(),
             self.calibration().display(),
             self.threads,
             self.times,
@@ -188,9 +199,19 @@ impl Stage {
         self.worker_at(slot, "127.0.0.1:0")
     }
 
+    /// The same at another site.
+    pub(crate) fn worker_there(&mut self, slot: &str) -> anyhow::Result<Arc<Proc>> {
+        let config = self.configure_at(&"THERE".parse()?)?;
+        self.worker_of(slot, "127.0.0.1:0", config)
+    }
+
     /// The same with its pages at an address.
     pub(crate) fn worker_at(&mut self, slot: &str, listen: &str) -> anyhow::Result<Arc<Proc>> {
         let config = self.configure()?;
+        self.worker_of(slot, listen, config)
+    }
+
+    fn worker_of(&mut self, slot: &str, listen: &str, config: PathBuf) -> anyhow::Result<Arc<Proc>> {
         let name = format!("worker-{slot}-{}", self.workers.len());
         let start = Start::new(name, env!("CARGO_BIN_EXE_lightrail-analysis"), self.folder())
             .args(["work", "--slot", slot, "--listen", listen, "--config"])

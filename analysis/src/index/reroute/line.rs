@@ -8,6 +8,7 @@ use lightrail_topics::{DecodeError, Event, ImageInTrial, Millis, Record, RunInTr
 
 use super::super::publish::{SOURCE, now};
 use super::image_of;
+use crate::work::note::Note;
 
 /// What stands at an offset.
 #[derive(Clone, Debug)]
@@ -25,20 +26,28 @@ enum What {
 pub(super) struct Line {
     /// What stands beside the group's position; it stays as it is.
     pub(super) note: String,
-    lost: bool,
+    /// Images below this offset may have results: the group's position was lost.
+    replay: Option<i64>,
     held: VecDeque<(i64, What)>,
 }
 
 impl Line {
     /// A partition that was given.
     pub(super) fn new(begin: &Begin) -> Self {
-        let note = begin.committed.as_ref().map(|(_, note)| note.clone()).unwrap_or_default();
-        Self { note, lost: begin.committed.is_none() && begin.first < begin.end, held: VecDeque::new() }
+        // Whoever goes on where we have stopped has to know that a position was lost.
+        let (note, replay) = match &begin.committed {
+            Some((_, note)) => (note.clone(), Note::parse(note).replay),
+            None => {
+                let replay = (begin.first < begin.end).then_some(begin.end);
+                (Note { replay, ..Note::CLEAN }.to_string(), replay)
+            }
+        };
+        Self { note, replay, held: VecDeque::new() }
     }
 
-    /// Whether the group has no position here although there are messages.
-    pub(super) fn is_lost(&self) -> bool {
-        self.lost
+    /// Whether images may have results although the group's position is before them.
+    pub(super) fn replays(&self) -> bool {
+        self.replay.is_some()
     }
 
     /// A record came; `worked` are images that have results, where the group's position was lost.
@@ -51,7 +60,10 @@ impl Line {
         let offset = record.offset;
         let what = match what {
             Ok(event) => match image_of(&event) {
-                Some(image) if self.lost && worked.is_some_and(|worked| worked.contains(&image.key())) => {
+                Some(image)
+                    if self.replay.is_some_and(|end| offset < end)
+                        && worked.is_some_and(|worked| worked.contains(&image.key())) =>
+                {
                     What::Nothing
                 }
                 Some(image) => {
@@ -174,7 +186,7 @@ mod tests {
     #[test]
     fn where_a_position_was_lost_what_has_its_result_is_passed() {
         let lost = line(&[1, 1], false);
-        assert!(lost.is_lost());
+        assert!(lost.replays() && lost.note.contains("replay=2"), "{}", lost.note);
         let batch = batch(&lost, 100, asked).unwrap();
         assert_eq!((batch.moved.len(), batch.next), (1, 2));
         assert_eq!(batch.moved[0].1, Millis(7), "since when it waits is kept");
