@@ -195,14 +195,7 @@ impl Service {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(5));
         };
-        let mut short = 0_u32;
-        for report in &reports {
-            for difference in report.differences.iter().filter(|difference| difference.loses_messages) {
-                tracing::error!(topic = report.name, %difference, "topic loses messages too early");
-                short += 1;
-            }
-        }
-        metrics::gauge!(metric::SHORT_RETENTION).set(f64::from(short));
+        lightrail_service::topics::warn(&reports, metric::SHORT_RETENTION);
     }
 
     /// One life.

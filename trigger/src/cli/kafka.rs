@@ -31,19 +31,5 @@ pub(super) async fn topics(config: &Config, create: bool) -> Result<(), Failure>
         let context = format!("kafka at {} does not do it", config.kafka.bootstrap_servers());
         Failure::Other(anyhow::Error::new(why).context(context))
     })?;
-    for report in &reports {
-        let word = if report.created { "made" } else { "there" };
-        say!("{}: {word}", report.name);
-        for difference in &report.differences {
-            say!("{}: {difference}", report.name);
-        }
-    }
-    let loses =
-        reports.iter().flat_map(|report| &report.differences).any(|difference| difference.loses_messages);
-    if loses {
-        return Err(Failure::Other(anyhow!(
-            "topics that are there keep their messages too short; set them by hand"
-        )));
-    }
-    Ok(())
+    lightrail_service::topics::report(&reports, |line| say!("{line}")).map_err(Failure::Other)
 }
