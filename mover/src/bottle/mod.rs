@@ -271,6 +271,9 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
+/// Seeds of the campaign that found a fault, which is mended: a rebuild corrected a run because of a wish of long ago.
+const ONCE_FAILED: [u64; 1] = [2219];
+
 #[test]
 fn whatever_happens_everything_arrives_once() {
     let seeds = match (number("BOTTLE_SEED"), number("BOTTLE_SEEDS")) {
@@ -280,7 +283,8 @@ fn whatever_happens_everything_arrives_once() {
         (None, None) => 0..2_000,
     };
     let count = seeds.end - seeds.start;
-    let plays: Vec<Play> = seeds.map(Play::of).collect();
+    let once_failed = ONCE_FAILED.into_iter().filter(|seed| count > 1 && !seeds.contains(seed));
+    let plays: Vec<Play> = seeds.clone().chain(once_failed).map(Play::of).collect();
     let sum = all_of(&plays);
     println!("{count} seeds: {sum:?}");
     assert!(count == 1 || u64::from(sum.deaths) > 2 * count, "too few deaths: nothing was tested");

@@ -115,7 +115,10 @@ impl Ledger {
     /// A transfer that had ended without its file begins again. A manifest that was said without the file is no longer true.
     fn put_back(&mut self, key: &RunKey, lfn: &Lfn, site: &SiteName, now: Millis, step: &mut Step) {
         self.advance(key, lfn, site, Move::Requeue, step);
-        self.note_change(key, site, &format!("{}: asked for again", lfn.file_name()));
+        // Of what was asked long ago the correction was said long ago; what still waits is noted when all is read.
+        if !self.reading_back {
+            self.note_change(key, site, &format!("{}: asked for again", lfn.file_name()));
+        }
         self.tell(key, lfn, site, None, now, step);
     }
 
