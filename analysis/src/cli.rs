@@ -13,7 +13,6 @@ macro_rules! say {
 
 mod again;
 mod data;
-mod failure;
 mod index;
 mod inspect;
 mod kafka;
@@ -31,7 +30,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
 
-use failure::Failure;
+use lightrail_service::command::{self, Failure};
 
 /// From a run's files to a result per image.
 #[derive(Debug, Parser)]
@@ -101,24 +100,7 @@ impl ConfigFile {
 
 /// Does what the command line says; the exit status tells the truth.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Failure::Other(anyhow::Error::new(why).context("threads cannot be started")))
-        .and_then(|runtime| {
-            let outcome = runtime.block_on(obey(cli.command));
-            // A thread that hangs in a call of a library must not keep the process.
-            runtime.shutdown_background();
-            outcome
-        });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{failure}");
-            failure.exit_code()
-        }
-    }
+    command::run(obey(Cli::parse().command))
 }
 
 async fn obey(command: Command) -> Result<(), Failure> {

@@ -11,7 +11,6 @@ pub mod detectors;
 pub mod formats;
 pub mod frame;
 pub mod geometry;
-pub mod http;
 pub mod index;
 pub mod inputs;
 pub mod inspect;

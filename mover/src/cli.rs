@@ -11,7 +11,6 @@ macro_rules! say {
     }};
 }
 
-mod failure;
 mod kafka;
 mod remote;
 mod show;
@@ -30,7 +29,7 @@ use crate::config::Config;
 use crate::http::{Action, WishBody};
 use crate::run::{Options, run};
 
-use failure::Failure;
+use lightrail_service::command::{self, Failure};
 use remote::Remote;
 
 /// Copies every finished run's files to the sites that want them, and says so on Kafka.
@@ -192,23 +191,13 @@ struct Of {
 
 /// Does what the command line says; the exit status tells the truth.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Failure::Other(anyhow::Error::new(why).context("threads cannot be started")))
-        .and_then(|runtime| {
-            let outcome = runtime.block_on(obey(cli.command));
-            // A thread that hangs in a call of a library must not keep the process.
-            runtime.shutdown_background();
-            outcome
-        });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{failure}");
-            failure.exit_code()
-        }
+    command::run(obey(Cli::parse().command))
+}
+
+impl From<crate::run::RunError> for Failure {
+    /// A mover that ended has a status of its own.
+    fn from(error: crate::run::RunError) -> Self {
+        Self::Status(error.exit_status(), error.into())
     }
 }
 

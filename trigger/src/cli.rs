@@ -12,7 +12,6 @@ macro_rules! say {
 }
 
 mod explain;
-mod failure;
 mod kafka;
 mod rules;
 
@@ -20,16 +19,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use lightrail_topics::{Experiment, RuleName, RunKey, RunNumber};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::run::TriggerError;
 
-use failure::Failure;
+use lightrail_service::command::{self, Failure};
 
 /// Decides what to run where, and sees it through.
 #[derive(Debug, Parser)]
@@ -110,24 +106,7 @@ impl ConfigFile {
 
 /// Does what the command line says; the exit status tells the truth.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Failure::Other(anyhow::Error::new(why).context("threads cannot be started")))
-        .and_then(|runtime| {
-            let outcome = runtime.block_on(obey(cli.command));
-            // A thread that hangs in a call of a library must not keep the process.
-            runtime.shutdown_background();
-            outcome
-        });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{failure}");
-            failure.exit_code()
-        }
-    }
+    command::run(obey(Cli::parse().command))
 }
 
 async fn obey(command: Command) -> Result<(), Failure> {
@@ -136,7 +115,7 @@ async fn obey(command: Command) -> Result<(), Failure> {
             let mut config = file.load()?;
             config.listen = listen.unwrap_or(config.listen);
             lightrail_service::telemetry::start(&config.log).map_err(Failure::Usage)?;
-            crate::run::run(config, stopped()?).await.map_err(|error| match error {
+            crate::run::run(config, command::stopped()?).await.map_err(|error| match error {
                 TriggerError::Rival(..) => Failure::Status(3, error.into()),
                 error => Failure::Other(error.into()),
             })
@@ -153,20 +132,4 @@ async fn obey(command: Command) -> Result<(), Failure> {
         }
         Command::Explain { experiment, run, file } => explain::explain(&file.load()?, experiment, run).await,
     }
-}
-
-/// A stop that the process's signals bring about.
-fn stopped() -> anyhow::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("SIGINT"),
-        }
-        told.cancel();
-    });
-    Ok(stop)
 }

@@ -8,7 +8,6 @@ pub mod config;
 pub mod decide;
 pub mod executor;
 mod follow;
-pub mod http;
 mod metric;
 pub mod rules;
 pub mod run;

@@ -18,8 +18,8 @@ use crate::config::{Config, Place, Site};
 use crate::decide::{Action, Book, Input, Limits};
 use crate::executor::{Claims, Executor, Header, Local, Script, SubmitFault};
 use crate::follow;
-use crate::http::{self, ListenError, Readiness};
 use crate::metric;
+use lightrail_service::http::{self, ListenError, Readiness};
 
 /// What comes together is decided together.
 const SETTLE: Duration = Duration::from_millis(25);

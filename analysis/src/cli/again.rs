@@ -6,9 +6,9 @@ use lightrail_topics::events::Outcome;
 use lightrail_topics::{Experiment, TrialNumber};
 
 use super::ConfigFile;
-use super::failure::Failure;
 use crate::index::{Again, AgainError, again, place};
 use crate::trial::Runs;
+use lightrail_service::command::Failure;
 
 /// What is to be put again.
 #[derive(Debug, Args)]

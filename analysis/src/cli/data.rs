@@ -9,11 +9,11 @@ use clap::Args;
 use lightrail_topics::RunNumber;
 use lightrail_topics::events::Image;
 
-use super::failure::Failure;
 use crate::detectors::Kind;
 use crate::process::{self, Chosen, Files, Wishes};
 use crate::source::{Settings, Source};
 use crate::trial::Unit;
+use lightrail_service::command::Failure;
 
 /// Files, and the trial they are worked under.
 #[derive(Debug, Args)]

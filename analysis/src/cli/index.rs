@@ -2,13 +2,10 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Context as _;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use super::ConfigFile;
-use super::failure::Failure;
+use lightrail_service::command::{self, Failure};
 
 /// What the service is told beside its configuration.
 #[derive(Debug, Args)]
@@ -25,25 +22,9 @@ impl Index {
         let config = self.file.load()?;
         lightrail_service::telemetry::start(&config.log).map_err(Failure::Usage)?;
         let listen = Some(self.listen.unwrap_or(config.http.index));
-        let outcome = crate::index::run(config, listen, stopped()?).await;
+        // A transaction that is under way ends by itself or is taken back: nothing is waited for.
+        let outcome = crate::index::run(config, listen, command::stopped()?).await;
         crate::source::shutdown();
         outcome.map_err(|error| Failure::Other(error.into()))
     }
-}
-
-/// A stop that the process's signals bring about. A transaction that is under way ends by itself or is taken back: nothing is
-/// waited for.
-fn stopped() -> anyhow::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("SIGINT"),
-        }
-        told.cancel();
-    });
-    Ok(stop)
 }

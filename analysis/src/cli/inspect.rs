@@ -3,9 +3,9 @@
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 
-use super::failure::Failure;
 use crate::inspect::inspect;
 use crate::source::{Location, Settings, Source};
+use lightrail_service::command::Failure;
 
 /// Which files, and how to tell.
 #[derive(Debug, Args)]

@@ -8,7 +8,6 @@ use lightrail_topics::events::{ImageResult, Outcome};
 use lightrail_topics::{EventId, Millis, RunInTrial, RunKey, TrialNumber};
 
 use super::data::{Data, Trial, unit};
-use super::failure::Failure;
 use crate::decode::Setup;
 use crate::detectors::Kind;
 use crate::inputs;
@@ -17,6 +16,7 @@ use crate::plot::{self, Detector, End, Ends, Look, Scene, Spread, Theme};
 use crate::process::{self, Prepared, Seen, Tables, Unready, Working};
 use crate::work::powder;
 use crate::work::stages::{Chained, Job, Progress};
+use lightrail_service::command::Failure;
 
 const IMAGE_EXAMPLES: &str = "\
 Examples:

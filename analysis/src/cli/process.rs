@@ -12,11 +12,11 @@ use lightrail_topics::events::Outcome;
 use tokio_util::sync::CancellationToken;
 
 use super::data::{Data, Opened};
-use super::failure::Failure;
 use crate::frame::Shape;
 use crate::process::{self, Row, Stop, Summary, Working};
 use crate::work::powder::Sums;
 use crate::work::stages::Chained;
+use lightrail_service::command::Failure;
 
 /// Between two lines of progress where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);

@@ -5,10 +5,10 @@ use clap::Args;
 use lightrail_topics::{Experiment, SiteName};
 
 use super::ConfigFile;
-use super::failure::Failure;
 use crate::config::{Config, Site};
 use crate::index::{Reroute, place, reroute};
 use crate::trial::Runs;
+use lightrail_service::command::Failure;
 
 /// What is to be moved.
 #[derive(Debug, Args)]

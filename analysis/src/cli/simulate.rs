@@ -14,11 +14,11 @@ use lightrail_topics::topic::{Topic, Topics};
 use lightrail_topics::{Experiment, Instrument, Millis, RunNumber, SiteName};
 use tokio::sync::mpsc;
 
-use super::failure::Failure;
 use crate::simulate::{
     Announcer, Cell, Model, News, Partiality, Place, Plan, Room, Schedule, SimulateError, Simulator,
     SpaceGroup, Stop, need, play,
 };
+use lightrail_service::command::Failure;
 
 /// What is asked for.
 #[derive(Debug, Args)]

@@ -8,11 +8,11 @@ use comfy_table::{Table, presets};
 use lightrail_topics::{Experiment, TrialKey, TrialNumber};
 
 use super::ConfigFile;
-use super::failure::Failure;
 use super::kafka::reach;
 use crate::index::trials::{Applied, ApplyError, all, apply};
 use crate::inputs;
 use crate::trial::{KEYS, Parameters};
+use lightrail_service::command::Failure;
 
 /// What is done with trials.
 #[derive(Debug, Subcommand)]

@@ -9,9 +9,9 @@ use lightrail_topics::WorkerName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::ConfigFile;
-use super::failure::Failure;
 use crate::config::Config;
 use crate::work::{Options, Shutdown, run};
+use lightrail_service::command::Failure;
 
 /// What a worker is told beside its configuration.
 #[derive(Debug, Args)]

@@ -25,9 +25,9 @@ use super::follow::Follower;
 use super::metric;
 use super::publish::{Place, PublishFault, Purpose};
 use crate::config::Config;
-use crate::http::{self, Readiness};
 use crate::source::Source;
 use crate::trial::Parameters;
+use lightrail_service::http::{self, Readiness};
 
 /// Runs that are published at once; further ones wait. Those that are being taken do not count.
 const AT_ONCE: usize = 4;

@@ -19,8 +19,8 @@ use super::threads::Threads;
 use super::trials::Trials;
 use super::{door, metric};
 use crate::config::Config;
-use crate::http::{self, Readiness};
 use crate::source::Source;
+use lightrail_service::http::{self, Readiness};
 
 /// What the command line adds to the configuration.
 #[derive(Clone, Debug)]

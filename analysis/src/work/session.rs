@@ -22,9 +22,9 @@ use super::replay::Known;
 use super::run::Life;
 use super::stages::Bad;
 use super::threads::{Done, Freed, Threads};
-use crate::http::Readiness;
 use crate::source::{Location, SourceError};
 use lane::LaneDoing;
+use lightrail_service::http::Readiness;
 
 /// How a session ended.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use lightrail_topics::kafka::{Acks, Admin, Connection, KafkaError, PlainProducer
 use lightrail_topics::topic::{Topic, Topics};
 use lightrail_topics::{Millis, SiteName, message};
 
-use super::failure::Failure;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, RouteLine};
+use lightrail_service::command::Failure;
 
 /// The deadline of each call.
 const WITHIN: Duration = Duration::from_secs(20);

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Running;
-use super::failure::Failure;
 use crate::config::{Config, ConfigError, Secret, SecretSource, SecretText};
 use crate::http::{Action, WishBody};
 use crate::view::{Readiness, RunFilter, RunView, TransferFilter, TransferView, WhyView, Wished};
+use lightrail_service::command::Failure;
 
 /// Longer than the mover takes to say that it cannot answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(15);

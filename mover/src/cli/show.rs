@@ -12,10 +12,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use lightrail_topics::events::TransferState;
 use lightrail_topics::{Experiment, RunKey};
 
-use super::failure::Failure;
 use super::remote::Remote;
 use crate::config::near;
 use crate::view::{NotKnown, Readiness, RunFilter, RunView, TransferFilter, TransferView, WhyView};
+use lightrail_service::command::Failure;
 
 /// How often a watcher asks.
 const EVERY: Duration = Duration::from_secs(1);

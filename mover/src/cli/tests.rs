@@ -81,7 +81,7 @@ fn run_key(number: u32) -> RunKey {
 fn status_of(failure: &Failure) -> (u8, String) {
     let code = match failure {
         Failure::Usage(_) => 2,
-        Failure::Run(error) => error.exit_status(),
+        Failure::Status(status, _) => *status,
         Failure::Other(_) => 1,
     };
     assert_eq!(format!("{:?}", failure.exit_code()), format!("{:?}", ExitCode::from(code)));

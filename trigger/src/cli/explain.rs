@@ -5,12 +5,12 @@ use anyhow::Context as _;
 use lightrail_topics::events::{JobEnd, JobStep};
 use lightrail_topics::{Experiment, RunInTrial, RunKey, RunNumber};
 
-use super::failure::Failure;
 use super::kafka::reach;
 use crate::config::Config;
 use crate::decide::Book;
 use crate::follow;
 use crate::run::limits;
+use lightrail_service::command::Failure;
 
 pub(super) async fn explain(config: &Config, experiment: Experiment, run: RunNumber) -> Result<(), Failure> {
     let (connection, topics) = reach(config)?;

@@ -6,8 +6,8 @@ use anyhow::anyhow;
 use lightrail_topics::kafka::{Admin, Connection};
 use lightrail_topics::topic::Topics;
 
-use super::failure::Failure;
 use crate::config::Config;
+use lightrail_service::command::Failure;
 
 /// The deadline of each call.
 const WITHIN: Duration = Duration::from_secs(20);

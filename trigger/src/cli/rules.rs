@@ -12,10 +12,10 @@ use lightrail_topics::kafka::{Connection, KafkaError, Publisher, Timeouts, read_
 use lightrail_topics::{Event, RuleName, RunKey, Topic, Topics, decode, message};
 
 use super::ConfigFile;
-use super::failure::Failure;
 use super::kafka::reach;
 use crate::config::{Config, Fault};
 use crate::run::now;
+use lightrail_service::command::Failure;
 
 /// What says it.
 const SOURCE: &str = "lightrail-trigger/rules";

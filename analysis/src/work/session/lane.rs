@@ -13,7 +13,7 @@ use super::super::note::Note;
 use super::super::replay::Known;
 use super::super::run::Life;
 use super::{Session, Told};
-use crate::http::Readiness;
+use lightrail_service::http::Readiness;
 
 /// Records that may wait between the taker and its lane.
 const CAPACITY: usize = 512;

@@ -69,7 +69,7 @@ async fn ready(State(readiness): State<watch::Receiver<Readiness>>) -> Response 
 }
 
 async fn metrics() -> Response {
-    let metrics = lightrail_service::telemetry::metrics();
+    let metrics = crate::telemetry::metrics();
     metrics.run_upkeep();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
 }
