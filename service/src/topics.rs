@@ -1,11 +1,39 @@
 //! Topics that are there, held against what they should be: what a service says of them at its start, and what the command
 //! line prints. Makes none and changes none.
 
-use lightrail_topics::kafka::{Difference, TopicReport};
+use std::time::Duration;
+
+use lightrail_topics::TopicSpec;
+use lightrail_topics::kafka::{Admin, Difference, KafkaError, TopicReport};
 
 fn losing(reports: &[TopicReport]) -> impl Iterator<Item = (&TopicReport, &Difference)> {
     let all = reports.iter().flat_map(|report| report.differences.iter().map(move |found| (report, found)));
     all.filter(|(_, difference)| difference.loses_messages)
+}
+
+/// Waits until Kafka is there with these topics, and tells what they are like. What is waited for is given to `says`, and logged;
+/// `made_by` names the programs whose `topics --create` makes them.
+pub async fn described(
+    admin: &Admin,
+    specs: &[TopicSpec],
+    made_by: &str,
+    mut says: impl FnMut(String),
+) -> Vec<TopicReport> {
+    let mut wait = Duration::from_millis(250);
+    loop {
+        let error = match admin.describe(specs).await {
+            Ok(reports) => return reports,
+            Err(error) => error,
+        };
+        let hint = match error {
+            KafkaError::UnknownTopic(_) => format!("; make them with `topics --create` of {made_by}"),
+            _ => String::new(),
+        };
+        tracing::warn!(%error, "waits for kafka and its topics{hint}");
+        says(format!("waits for kafka and its topics: {error}{hint}"));
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
 }
 
 /// Says of each topic that keeps its messages too short that it does; how many there are is the value of `gauge`.

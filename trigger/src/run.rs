@@ -177,24 +177,11 @@ impl Service {
         let others = followed.into_iter().filter(|topic| !Topic::TRIGGER.contains(topic));
         specs.extend(others.map(|topic| self.topics.spec(topic, partitions, replication)));
         let admin = Admin::new(&self.connection, Duration::from_secs(10));
-        let mut wait = Duration::from_millis(250);
-        let reports = loop {
-            match admin.describe(&specs).await {
-                Ok(reports) => break reports,
-                Err(error) => {
-                    let hint = match error {
-                        KafkaError::UnknownTopic(_) => {
-                            "; make them with `topics --create` of lightrail-trigger, lightrail-mover and lightrail-analysis"
-                        }
-                        _ => "",
-                    };
-                    tracing::warn!(%error, "waits for kafka and its topics{hint}");
-                    self.says(Readiness::waits(format!("waits for kafka and its topics: {error}{hint}")));
-                }
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(5));
-        };
+        let made_by = "lightrail-trigger, lightrail-mover and lightrail-analysis";
+        let reports = lightrail_service::topics::described(&admin, &specs, made_by, |why| {
+            self.says(Readiness::waits(why));
+        })
+        .await;
         lightrail_service::topics::warn(&reports, metric::SHORT_RETENTION);
     }
 

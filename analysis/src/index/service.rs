@@ -140,24 +140,11 @@ impl Service {
         specs.extend(self.followed().into_iter().map(|topic| names.spec(topic, partitions, replication)));
         specs.dedup_by(|a, b| a.name == b.name);
         let admin = Admin::new(&self.place.connection, Duration::from_secs(10));
-        let mut wait = Duration::from_millis(250);
-        let reports = loop {
-            match admin.describe(&specs).await {
-                Ok(reports) => break reports,
-                Err(error) => {
-                    let hint = match error {
-                        KafkaError::UnknownTopic(_) => {
-                            "; make them with `topics --create` of lightrail-analysis and lightrail-mover"
-                        }
-                        _ => "",
-                    };
-                    tracing::warn!(%error, "waits for kafka and its topics{hint}");
-                    self.says(Readiness::waits(format!("waits for kafka and its topics: {error}{hint}")));
-                }
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(5));
-        };
+        let made_by = "lightrail-analysis and lightrail-mover";
+        let reports = lightrail_service::topics::described(&admin, &specs, made_by, |why| {
+            self.says(Readiness::waits(why));
+        })
+        .await;
         lightrail_service::topics::warn(&reports, metric::SHORT_RETENTION);
     }
 
