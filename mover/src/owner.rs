@@ -38,6 +38,8 @@ pub use sites::Sites;
 pub enum Input {
     /// A record of a topic that the mover follows.
     Record(Record),
+    /// Every record that the followed topics held at the start has been given.
+    CaughtUp,
     /// An attempt has ended.
     Ended(RunKey, TransferId, AttemptId, Result<Carried, Fault>),
     /// Outbox rows were published, or found published.
@@ -261,6 +263,10 @@ impl Owner {
         let now = self.now();
         match input {
             Input::Record(record) => self.record(&record, now),
+            Input::CaughtUp => {
+                let step = self.parts.ledger.caught_up(now);
+                self.keep(step);
+            }
             Input::Ended(run, id, attempt, outcome) => self.ended(&run, &id, attempt, outcome, now),
             Input::Published(published) => self.published(published),
             Input::Answer(run, answer) => {

@@ -236,6 +236,7 @@ async fn feed(world: Arc<World>, journals: BTreeMap<PartitionKey, i64>, inputs: 
     let mut next: BTreeMap<(String, i32), i64> =
         journals.iter().map(|(key, at)| ((key.topic.clone(), key.partition), *at)).collect();
     let mut news = world.news.subscribe();
+    let mut is_behind = true;
     loop {
         news.borrow_and_update();
         for record in world.read_from(&topics, &next) {
@@ -246,6 +247,9 @@ async fn feed(world: Arc<World>, journals: BTreeMap<PartitionKey, i64>, inputs: 
             if world.dice(3) == 0 {
                 world.pause(20).await;
             }
+        }
+        if std::mem::take(&mut is_behind) && inputs.send(Input::CaughtUp).await.is_err() {
+            return;
         }
         if news.changed().await.is_err() {
             return;

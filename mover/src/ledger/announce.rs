@@ -22,6 +22,9 @@ enum Standing {
 impl Ledger {
     /// Says what is to be said of the run now at each of its sites. Whether some of its files are still awaited.
     pub(super) fn announce(&mut self, key: &RunKey, now: Millis, step: &mut Step) -> bool {
+        if self.behind {
+            return true;
+        }
         let overdue = self.experiment_rules(&key.experiment).overdue;
         let Some(run) = self.runs.get(key) else { return false };
         let in_time = run.row.closed.is_none_or(|(_, at)| now.since(at) < overdue);
@@ -39,6 +42,26 @@ impl Ledger {
             self.announce_at(key, &site, now, step);
         }
         awaited
+    }
+
+    /// From now on nothing is said of runs: what the logbook said before the start is not all known. A manifest made now could
+    /// name a file as it was announced once, where the destination has the next generation already.
+    pub fn fall_behind(&mut self) {
+        self.behind = true;
+    }
+
+    /// Whether nothing is said of runs yet.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// All that the logbook said before the start is known: what is to be said of runs is said now.
+    pub fn caught_up(&mut self, now: Millis) -> Step {
+        let mut step = Step::default();
+        if std::mem::take(&mut self.behind) {
+            step.touched_runs.clone_from(&self.restless);
+        }
+        self.finish(step, now)
     }
 
     /// A file that the run waits for, the one that was found last time if it still is one. Looks at each file once

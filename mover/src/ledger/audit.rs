@@ -92,7 +92,7 @@ impl Ledger {
             if open != run.row.closed.is_none() {
                 return Err(format!("{key} is closed by {:?}, and open is {open}", run.row.closed));
             }
-            if !self.reading_back && !is_settled(run) && !self.restless.contains(key) {
+            if self.reading_back.is_none() && !is_settled(run) && !self.restless.contains(key) {
                 return Err(format!("{key} is not settled, and nobody looks at it"));
             }
         }

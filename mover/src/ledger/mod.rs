@@ -136,8 +136,10 @@ pub struct Ledger {
     asked: HashMap<RunKey, Millis>,
     /// The place of the next outbox row.
     next_outbox: u64,
-    /// What was announced about a run that is not in memory yet, while own topics are read back.
-    reading_back: bool,
+    /// While own topics are read back: the last manifests that they hold.
+    reading_back: Option<readback::Manifests>,
+    /// Whether the logbook said something before the start that is not taken in yet: nothing is said of runs until then.
+    behind: bool,
 }
 
 impl Ledger {
@@ -160,7 +162,8 @@ impl Ledger {
             restless: BTreeSet::new(),
             asked: HashMap::new(),
             next_outbox: 0,
-            reading_back: false,
+            reading_back: None,
+            behind: false,
         }
     }
 

@@ -2,15 +2,20 @@
 //! announced is announced, with the numbers that were said. What waits in the outbox and is there already is struck
 //! out. Pure.
 
+use std::collections::BTreeMap;
+
 use lightrail_topics::events::{
     FileAvailable, FileGone, Registration, RunEvent, RunManifest, TransferEvent, TransferState, Wish, WishKey,
 };
-use lightrail_topics::{Generation, Lfn, Millis, RunKey, SiteName};
+use lightrail_topics::{Generation, Lfn, Millis, RunAtSite, RunKey, SiteName};
 
 use super::rows::{Done, FileRow, Row, RunSiteRow, Said, State, Transfer};
 use super::said::News;
 use super::transfer::{Step as Move, is_terminal};
 use super::{Ledger, Step};
+
+/// The generations that the last manifest of each run at each site names.
+pub(super) type Manifests = BTreeMap<RunAtSite, BTreeMap<Lfn, Generation>>;
 
 impl Ledger {
     /// A file was announced as available.
@@ -103,6 +108,12 @@ impl Ledger {
             row.available = true;
             row.corrected = row.corrected.max(number);
             row.first_file = row.first_file.or(manifest.first_file);
+            let is_last = row.corrected == number;
+            if let Some(manifests) = self.reading_back.as_mut().filter(|_| is_last) {
+                let at = RunAtSite { run: manifest.run.clone(), site: manifest.site.clone() };
+                let files = manifest.files.iter().map(|file| (file.lfn.clone(), file.generation));
+                manifests.insert(at, files.collect());
+            }
         }
     }
 
@@ -160,12 +171,14 @@ impl Ledger {
 
     /// While own topics are read back nothing is announced: what was said is not all known yet.
     pub fn begin_reading_back(&mut self) {
-        self.reading_back = true;
+        self.reading_back = Some(Manifests::new());
     }
 
     /// All is read: what is still to be said is said now.
     pub fn end_reading_back(&mut self, now: Millis) -> Step {
-        self.reading_back = false;
+        for (at, said) in self.reading_back.take().into_iter().flatten() {
+            self.note_unsaid(&at, &said);
+        }
         let mut step = Step::default();
         let mut keys: Vec<RunKey> = self.runs.keys().cloned().collect();
         keys.sort();
@@ -175,6 +188,28 @@ impl Ledger {
             step.touched_runs.insert(key);
         }
         self.finish(step, now)
+    }
+
+    /// A file that was announced after the last manifest of its run was said: the correction that was to say it is lost.
+    fn note_unsaid(&mut self, at: &RunAtSite, said: &BTreeMap<Lfn, Generation>) {
+        let Some(run) = self.runs.get(&at.run) else { return };
+        let differs = |(lfn, file): (&Lfn, &FileRow)| {
+            let transfer = file.sites.iter().find(|transfer| transfer.site == at.site)?;
+            let listed = said.get(lfn);
+            let what = match transfer.state {
+                State::Done(_) if listed.is_none() => "came late",
+                State::Done(_) if listed != Some(&transfer.generation) => "registered again",
+                State::Gone if listed.is_some() => "gone",
+                _ => return None,
+            };
+            Some(format!("{}: {what}", lfn.file_name()))
+        };
+        let unsaid: Vec<String> = run.files.iter().filter_map(differs).collect();
+        if self.run_site_mut(&at.run, &at.site).is_some_and(|row| row.changed.is_none()) {
+            for what in unsaid {
+                self.note_change(&at.run, &at.site, &what);
+            }
+        }
     }
 
     /// A run that was announced and waits for a file again is corrected once that is there.
@@ -197,7 +232,7 @@ impl Ledger {
     }
 
     fn finish_reading(&mut self, mut step: Step, now: Millis) -> Step {
-        if self.reading_back {
+        if self.reading_back.is_some() {
             // Rows are written, nothing is said.
             for key in std::mem::take(&mut step.touched_runs) {
                 if let Some(run) = self.runs.get(&key) {

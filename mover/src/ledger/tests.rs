@@ -276,6 +276,24 @@ fn a_run_is_closed_by_the_next_ones_start_and_its_files_are_asked_for() {
 }
 
 #[test]
+fn nothing_is_said_of_runs_until_what_the_logbook_said_before_the_start_is_known() {
+    let mut story = Story::new();
+    story.ledger.fall_behind();
+    story.begin(1);
+    story.end(1, &[BIG]);
+    story.carry_all();
+    story.wait(60);
+    assert_eq!(story.files_said().len(), 1, "of files it is said at once");
+    assert!(story.runs_said().is_empty());
+    story.file("Create", SMALL, T);
+    let step = story.ledger.caught_up(story.now);
+    story.take(step);
+    assert!(story.runs_said().is_empty(), "the second file is awaited");
+    story.carry_all();
+    assert_eq!(story.runs_said(), ["run.available:mfxl1/1@NERSC"], "with both, and no correction");
+}
+
+#[test]
 fn an_empty_run_is_available_and_late_files_are_corrections() {
     let mut story = Story::new();
     story.begin(1);

@@ -116,7 +116,7 @@ impl Ledger {
     fn put_back(&mut self, key: &RunKey, lfn: &Lfn, site: &SiteName, now: Millis, step: &mut Step) {
         self.advance(key, lfn, site, Move::Requeue, step);
         // Of what was asked long ago the correction was said long ago; what still waits is noted when all is read.
-        if !self.reading_back {
+        if self.reading_back.is_none() {
             self.note_change(key, site, &format!("{}: asked for again", lfn.file_name()));
         }
         self.tell(key, lfn, site, None, now, step);

@@ -356,6 +356,10 @@ impl Owner {
                 )
             } else if !row.listed {
                 "closed, but nobody has told yet which files it has; the logbook is asked".to_owned()
+            } else if missing.is_empty() && ledger.is_behind() {
+                format!(
+                    "all {files} files are there; it is said once what the logbook said before the start is read"
+                )
             } else {
                 format!("{} of {files} files are missing", missing.len())
             };
@@ -383,6 +387,11 @@ impl Owner {
                 ready = false;
                 notes.push(format!("the journal's disk cannot be looked at: {error}"));
             }
+        }
+        if self.parts.ledger.is_behind() {
+            notes.push(
+                "reads what the logbook said before the start; nothing is said of runs until then".to_owned(),
+            );
         }
         if self.draining {
             ready = false;

@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::doers::{Doers, Gap, chain, fill_gap, learn_servers};
-use super::ground::Ground;
+use super::ground::{FOLLOWED, Ground};
 use super::sweep::Sweep;
 use super::take_back::{ReadBack, load, take_back};
 use super::{Life, Phase, RunError, begin};
 use crate::intake::folder;
-use crate::intake::kafka::{IntakeEnd, feed};
+use crate::intake::kafka::{IntakeEnd, feed, last_records};
 use crate::journal::{Journal, Opened, SledJournal};
 use crate::ledger::rows::PartitionKey;
 use crate::ledger::{Ledger, transfer};
@@ -203,6 +203,7 @@ impl Ground<'_> {
                 if *takes.borrow_and_update() { gated.resume() } else { gated.pause() }
             }
         });
+        let at_start = positions.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let storing = group.clone();
         others.spawn(async move {
             while let Some((key, next)) = stored.recv().await {
@@ -216,7 +217,8 @@ impl Ground<'_> {
 
         let mut publishing =
             tokio::spawn(publish(OnKafka { publishing, publisher }, confirmed, messages, inputs.clone()));
-        let mut feeding = tokio::spawn(feed(events, inputs.clone()));
+        let last = last_records(self.connection.clone(), self.names(&FOLLOWED), at_start);
+        let mut feeding = tokio::spawn(feed(events, inputs.clone(), last));
         let parts = Parts {
             ledger,
             journal,

@@ -38,7 +38,7 @@ pub(crate) fn load(rules: Rules, journal: &dyn Journal) -> Result<Ledger, Journa
 }
 
 /// Takes every announcement that was read back into ledger and journal, and flushes; gives the outbox rows that are still
-/// to be published.
+/// to be published. Nothing is said of runs until the ledger is told that intake has [caught up](Ledger::caught_up).
 pub(crate) fn take_back(
     ledger: &mut Ledger,
     journal: &mut dyn Journal,
@@ -47,6 +47,7 @@ pub(crate) fn take_back(
     now: Millis,
 ) -> Result<Vec<(u64, Message)>, JournalError> {
     ledger.begin_reading_back();
+    ledger.fall_behind();
     let mut writes = Vec::new();
     // Wishes last: they are about what the other topics tell.
     let (wishes, others): (Vec<&Record>, Vec<&Record>) = back
