@@ -13,6 +13,7 @@ pub mod note;
 pub mod powder;
 mod reading;
 mod replay;
+mod rival;
 mod run;
 mod session;
 mod shelf;

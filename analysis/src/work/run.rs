@@ -2,7 +2,7 @@
 //! its slot, or a stage never comes back. Never here: a decision about an image.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lightrail_service::settings::SecretError;
 use lightrail_topics::kafka::{Admin, Connection, KafkaError};
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::identity::Identity;
 use super::powder::Sums;
 use super::reading::{Buffers, Tables, line};
+use super::rival::{Looks, Slot};
 use super::session::{Crew, End, session};
 use super::stages::{Chained, Stages};
 use super::threads::Threads;
@@ -224,24 +225,19 @@ async fn sessions(life: &mut Life, crew: &mut Crew) -> Result<(), WorkError> {
     }
 }
 
-/// Who works in our slot, after our takers have ended. Kafka goes on showing a static member under the client id of the one
-/// whose place it took, so that only its staying tells: what our own client has left behind is forgotten after a session.
+/// Who works in our slot, after our takers have ended.
 async fn holder(life: &Life) -> Option<String> {
-    let forgotten_within = life.config.work.session + Duration::from_secs(4);
-    let mut deadline = tokio::time::Instant::now() + forgotten_within;
+    let (begun, mut looks) = (Instant::now(), Looks::new(life.config.work.session));
     loop {
         match life.identity.members(&life.admin, &life.topics).await {
-            Ok(members) => match members.first() {
-                None => return None,
-                Some(member) if tokio::time::Instant::now() >= deadline => {
-                    return Some(format!("{} is still in the group", member.id));
-                }
-                Some(_) => {}
+            Ok(members) => match looks.look(begun.elapsed(), &members) {
+                Slot::Free => return None,
+                Slot::Taken(by) => return Some(format!("{by} stays in the group")),
+                Slot::Unclear => {}
             },
-            // A broker that comes back begins to count the session anew.
             Err(error) => {
                 tracing::warn!(%error, "cannot look who works in this slot");
-                deadline = tokio::time::Instant::now() + forgotten_within;
+                looks.failed();
             }
         }
         tokio::time::sleep(Duration::from_millis(250)).await;

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use lightrail_analysis::work::decide::Lane;
+use lightrail_analysis::work::identity::Identity;
 use lightrail_compose::wait;
 use lightrail_compose::{Cluster, ClusterOptions};
 use lightrail_topics::SiteTopic;
 use lightrail_topics::events::Outcome;
+use lightrail_topics::kafka::{Publisher, Taker, TakerEvent, TakerSettings, Timeouts};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::play;
@@ -60,6 +63,55 @@ async fn a_worker_whose_slot_is_taken_says_so_and_ends_with_status_three() -> Re
         witness.until(300, SOON).await?;
         witness.judge(&images)?;
         ensure!(second.is_running());
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_fenced_while_its_own_rejoin_waits_for_a_dead_member_goes_on() -> Result<()> {
+    on_stage(partitions(2), async |stage| {
+        let images = play::run(&stage.data(), 1, 1, 400, 1, &stage.site)?;
+        stage.apply(&[play::trial(&stage.calibration(), 1, 1, "")?]).await?;
+        let worker = stage.faulty("a", "all:5")?;
+        stage.publish(&images, SiteTopic::ImagesLive).await?;
+        let mut witness = stage.witness();
+        witness.until(50, SOON).await?;
+        // A member that ends while the worker stands still: its session holds the group up for longer than the worker's own.
+        let group = Lane::Live.group(&stage.topics, &stage.site);
+        let settings = TakerSettings {
+            group: group.clone(),
+            instance: "dead".to_owned(),
+            session_timeout: Duration::from_secs(15),
+            topic: stage.topics.name(Lane::Live.channel(&stage.site)),
+            capacity: 10,
+            hand_over: Duration::from_secs(1),
+        };
+        let (taker, mut taken) = Taker::join(&stage.connection, &settings)?;
+        let given = async {
+            loop {
+                match taken.next().await {
+                    Some(TakerEvent::Given(_)) => return Ok(()),
+                    Some(TakerEvent::Record(_)) => {}
+                    other => bail!("{other:?}"),
+                }
+            }
+        };
+        tokio::time::timeout(SOON, given).await??;
+        worker.stop();
+        taker.leave().await;
+        let slot = Identity::new("w-a".parse()?, stage.site.clone(), "here");
+        let id = slot.transactional_id(&stage.topics);
+        let fences = Publisher::start(&stage.connection, &stage.topics, &id, Timeouts::default())?;
+        fences.init(SOON).await?;
+        wait::until("the worker's session to end", SOON, async || {
+            slot.members(&stage.admin, &stage.topics).await.ok()?.is_empty().then_some(())
+        })
+        .await?;
+        worker.cont();
+        witness.until(400, 2 * SOON).await?;
+        witness.judge(&images)?;
+        ensure!(worker.is_running() && worker.output().contains("nobody else works in its slot"));
         Ok(())
     })
     .await

@@ -27,6 +27,8 @@ pub struct Member {
     pub client_id: String,
     /// Where it is, as the broker sees it: `/127.0.0.1`.
     pub host: String,
+    /// Whether its group is at rest. While members join, the group keeps also those that no longer live.
+    pub at_rest: bool,
 }
 
 /// Asks and arranges. Holds no connection; each call makes its own.
@@ -176,6 +178,7 @@ impl Admin {
                     id: member.id().to_owned(),
                     client_id: member.client_id().to_owned(),
                     host: member.client_host().to_owned(),
+                    at_rest: found.state() == "Stable",
                 })
             });
             Ok(members.collect())

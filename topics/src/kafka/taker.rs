@@ -119,11 +119,12 @@ impl Assignments {
         consumer: &BaseConsumer<Context<Self>>,
         list: &mut TopicPartitionList,
     ) -> Result<Given, KafkaError> {
-        let committed = committed(consumer, list)?;
+        let committed = self.committed(consumer, list)?;
         let mut partitions = Vec::with_capacity(committed.len());
         for (partition, committed) in committed {
             let of = |error: &RdError| KafkaError::of("the ends of a partition", error);
-            let ends = until(|| consumer.fetch_watermarks(&self.topic, partition, SLICE).map_err(|e| of(&e)));
+            let ends =
+                self.until(|| consumer.fetch_watermarks(&self.topic, partition, SLICE).map_err(|e| of(&e)));
             let (first, end) = ends?;
             let committed = committed.filter(|(next, _)| (first..=end).contains(next));
             let offset = RdOffset::Offset(committed.as_ref().map_or(first, |(next, _)| *next));
@@ -136,45 +137,51 @@ impl Assignments {
         consumer.assign(list).map_err(|error| KafkaError::of("assignment", &error))?;
         Ok(Given { partitions, group })
     }
+
+    /// What the group has committed for the partitions, once no transaction can still change it.
+    fn committed(
+        &self,
+        consumer: &BaseConsumer<Context<Self>>,
+        list: &TopicPartitionList,
+    ) -> Result<Vec<Committed>, KafkaError> {
+        self.until(|| {
+            let found = consumer
+                .committed_offsets(list.clone(), SLICE)
+                .map_err(|error| KafkaError::of("the group's positions", &error))?;
+            let mut committed = Vec::with_capacity(found.count());
+            for element in found.elements() {
+                element.error().map_err(|error| KafkaError::of("the group's positions", &error))?;
+                let position = match element.offset() {
+                    RdOffset::Offset(next) => Some((next, element.metadata().to_owned())),
+                    _ => None,
+                };
+                committed.push((element.partition(), position));
+            }
+            Ok(committed)
+        })
+    }
+
+    /// Asks again until there is an answer, the limit has passed, or the taker is to end: as long as it asks, it lives in its
+    /// group.
+    fn until<T>(&self, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+        let deadline = Instant::now() + POSITIONS_WITHIN;
+        loop {
+            match ask() {
+                Err(error)
+                    if error.is_retriable()
+                        && Instant::now() < deadline
+                        && !self.stop.load(Ordering::Relaxed) =>
+                {
+                    std::thread::park_timeout(Duration::from_millis(50));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
 }
 
 /// A partition, its position and the note beside it.
 type Committed = (i32, Option<(i64, String)>);
-
-/// What the group has committed for the partitions, once no transaction can still change it.
-fn committed(
-    consumer: &BaseConsumer<Context<Assignments>>,
-    list: &TopicPartitionList,
-) -> Result<Vec<Committed>, KafkaError> {
-    until(|| {
-        let found = consumer
-            .committed_offsets(list.clone(), SLICE)
-            .map_err(|error| KafkaError::of("the group's positions", &error))?;
-        let mut committed = Vec::with_capacity(found.count());
-        for element in found.elements() {
-            element.error().map_err(|error| KafkaError::of("the group's positions", &error))?;
-            let position = match element.offset() {
-                RdOffset::Offset(next) => Some((next, element.metadata().to_owned())),
-                _ => None,
-            };
-            committed.push((element.partition(), position));
-        }
-        Ok(committed)
-    })
-}
-
-/// Asks again until there is an answer or the limit has passed.
-fn until<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
-    let deadline = Instant::now() + POSITIONS_WITHIN;
-    loop {
-        match ask() {
-            Err(error) if error.is_retriable() && Instant::now() < deadline => {
-                std::thread::park_timeout(Duration::from_millis(50));
-            }
-            outcome => return outcome,
-        }
-    }
-}
 
 impl Rebalances for Assignments {
     fn rebalance(&self, consumer: &BaseConsumer<Context<Self>>, given: bool, list: &mut TopicPartitionList) {
