@@ -9,5 +9,6 @@ pub mod decide;
 pub mod executor;
 mod follow;
 mod metric;
+pub mod place;
 pub mod rules;
 pub mod run;
