@@ -14,6 +14,7 @@ macro_rules! say {
 mod explain;
 mod kafka;
 mod rules;
+mod simulate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -80,6 +81,11 @@ enum Command {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Serve a simulated facility (SF API 1.2 and IRI) from a scenario, over local processes: for tests and drills.
+    SimulateFacility {
+        /// The scenario.
+        scenario: PathBuf,
+    },
     /// Say for a run why each rule fires or does not, and what became of its jobs.
     Explain {
         /// The experiment.
@@ -130,6 +136,7 @@ async fn obey(command: Command) -> Result<(), Failure> {
         Command::Ask { rule, experiment, run, file } => {
             rules::ask(&file.load()?, rule, RunKey { experiment, run }).await
         }
+        Command::SimulateFacility { scenario } => simulate::facility(&scenario).await,
         Command::Explain { experiment, run, file } => explain::explain(&file.load()?, experiment, run).await,
     }
 }

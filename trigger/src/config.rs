@@ -13,7 +13,7 @@ use std::time::Duration;
 use lightrail_service::settings;
 use lightrail_topics::{DeciderName, SiteName};
 
-use crate::executor::{Analysis, Header};
+use crate::executor::{Analysis, Head, IriAt, Lsf, Pbs, SfapiAt, Sge, Slurm};
 
 pub use lightrail_service::settings::{ConfigError, Fault, Kafka, Log};
 
@@ -44,6 +44,8 @@ pub struct Config {
 pub struct Site {
     /// `executor`, and its table.
     pub executor: Place,
+    /// `[sites.<NAME>.script]`: what stands in the head of every script.
+    pub head: Head,
     /// `folder`: for scripts' output and local jobs, seen by nodes.
     pub folder: PathBuf,
     /// `claims`: the folder of claims, seen by nodes and from here.
@@ -55,17 +57,50 @@ pub struct Site {
 }
 
 /// Which executor, with what it is told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// `local`: processes of this machine.
     Local,
     /// `slurm`, and `[sites.<NAME>.slurm]`.
-    Slurm {
-        /// How it is reached.
-        slurm: crate::executor::Slurm,
-        /// What stands in the head of every script.
-        header: Header,
-    },
+    Slurm(Slurm),
+    /// `pbs`, and `[sites.<NAME>.pbs]`.
+    Pbs(Pbs),
+    /// `lsf`, and `[sites.<NAME>.lsf]`.
+    Lsf(Lsf),
+    /// `sge`, and `[sites.<NAME>.sge]`.
+    Sge(Sge),
+    /// `sfapi`, and `[sites.<NAME>.sfapi]`.
+    Sfapi(SfapiAt),
+    /// `iri`, and `[sites.<NAME>.iri]`.
+    Iri(IriAt),
+}
+
+impl Place {
+    /// The limit of one submission, where it has one.
+    pub fn within(&self) -> Option<Duration> {
+        match self {
+            Self::Local => None,
+            Self::Slurm(slurm) => Some(slurm.commands.within),
+            Self::Pbs(pbs) => Some(pbs.commands.within),
+            Self::Lsf(lsf) => Some(lsf.commands.within),
+            Self::Sge(sge) => Some(sge.commands.within),
+            Self::Sfapi(at) => Some(at.within),
+            Self::Iri(at) => Some(at.within),
+        }
+    }
+
+    /// Its table's name.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Slurm(_) => "slurm",
+            Self::Pbs(_) => "pbs",
+            Self::Lsf(_) => "lsf",
+            Self::Sge(_) => "sge",
+            Self::Sfapi(_) => "sfapi",
+            Self::Iri(_) => "iri",
+        }
+    }
 }
 
 /// `[decide]`: how patiently is decided.
@@ -92,6 +127,13 @@ impl Config {
 
     /// Reads a configuration file and looks whether the secrets that it names can be read.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        settings::load(path, Self::parse, |config| config.kafka.secrets().cloned().collect())
+        let secrets = |config: &Self| {
+            let tokens = config.sites.values().filter_map(|site| match &site.executor {
+                Place::Iri(at) => Some(&at.token),
+                _ => None,
+            });
+            config.kafka.secrets().chain(tokens).cloned().collect()
+        };
+        settings::load(path, Self::parse, secrets)
     }
 }

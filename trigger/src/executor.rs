@@ -2,10 +2,16 @@
 //! by name among those that wait, run and have ended, and a job can be told to end. Whoever implements it decides nothing.
 
 mod claims;
+mod commands;
 #[cfg(test)]
 mod contract;
+mod iri;
 mod local;
+mod lsf;
+mod pbs;
 mod script;
+mod sfapi;
+mod sge;
 mod slurm;
 
 use std::collections::BTreeSet;
@@ -17,8 +23,17 @@ use lightrail_topics::JobName;
 use lightrail_topics::events::JobEnd;
 
 pub use claims::{ClaimError, Claims};
+pub use commands::Commands;
+pub use iri::{Iri, IriAt};
 pub use local::Local;
-pub use script::{Analysis, COPY, Header, Script, ScriptError, SlurmHeader, is_word};
+pub use lsf::Lsf;
+pub use pbs::Pbs;
+pub use script::{
+    Analysis, COPY, Container, Dialect, Engine, Head, Preemptible, Script, ScriptError, Wishes,
+    is_constraint, is_image, is_volume, is_word,
+};
+pub use sfapi::{Sfapi, SfapiAt};
+pub use sge::Sge;
 pub use slurm::{History, Slurm};
 
 /// A scheduler's id of a job.

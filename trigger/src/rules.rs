@@ -149,8 +149,12 @@ fn task(
             if !has_trial {
                 section.fault("workers", "needs the rule's `trial`: results are complete under one");
             }
-            if nodes > 1 {
-                section.fault("nodes", "is 1 for workers in this version; take more tasks, or more workers");
+            let place = site.and_then(|site| config.sites.get(site));
+            if nodes > 1 && place.is_some_and(|place| !place.head.dialect.starts_on_each_node()) {
+                section.fault(
+                    "nodes",
+                    "is 1 for workers at this site, whose scheduler starts them on one; take more workers",
+                );
             }
             if site.and_then(|site| config.sites.get(site)).is_some_and(|site| site.analysis.is_none()) {
                 section

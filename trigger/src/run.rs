@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Place, Site};
 use crate::decide::{Action, Book, Input, Limits};
-use crate::executor::{Claims, Executor, Header, Local, Script, SubmitFault};
+use crate::executor::{Claims, Executor, Iri, Local, Script, Sfapi, SubmitFault};
 use crate::follow;
 use crate::metric;
 use lightrail_service::http::{self, ListenError, Readiness};
@@ -43,6 +43,9 @@ pub enum TriggerError {
     /// The topics' prefix is no prefix.
     #[error(transparent)]
     Prefix(#[from] PrefixError),
+    /// Facilities cannot be called from here.
+    #[error("TLS cannot be used")]
+    Web(#[source] reqwest::Error),
     /// Another one decides.
     #[error(
         "another trigger decides now, with epoch {1}, so {0} ends; one decides at a time on a set of topics"
@@ -98,8 +101,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), TriggerE
     let serving = http::serve(config.listen, said).await?;
     let (told, inbox) = mpsc::unbounded_channel();
     let source = format!("lightrail-trigger/{}", config.decider);
-    let places =
-        config.sites.iter().map(|(name, site)| (name.clone(), Arc::new(AtSite::new(site)))).collect();
+    let places = config.sites.iter().map(|(name, site)| Ok((name.clone(), Arc::new(AtSite::new(site)?))));
+    let places = places.collect::<Result<_, TriggerError>>()?;
     let mut service = Service { config, topics, connection, readiness, source, places, told, inbox };
     let outcome = tokio::select! {
         outcome = service.live() => outcome,
@@ -113,18 +116,22 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), TriggerE
 #[derive(Debug)]
 struct AtSite {
     executor: Arc<dyn Executor>,
-    header: Header,
     site: Site,
     claims: Claims,
 }
 
 impl AtSite {
-    fn new(site: &Site) -> Self {
-        let (executor, header): (Arc<dyn Executor>, Header) = match &site.executor {
-            Place::Local => (Arc::new(Local::new(site.folder.clone())), Header::Local),
-            Place::Slurm { slurm, header } => (Arc::new(slurm.clone()), header.clone()),
+    fn new(site: &Site) -> Result<Self, TriggerError> {
+        let executor: Arc<dyn Executor> = match &site.executor {
+            Place::Local => Arc::new(Local::new(site.folder.clone())),
+            Place::Slurm(slurm) => Arc::new(slurm.clone()),
+            Place::Pbs(pbs) => Arc::new(pbs.clone()),
+            Place::Lsf(lsf) => Arc::new(lsf.clone()),
+            Place::Sge(sge) => Arc::new(sge.clone()),
+            Place::Sfapi(at) => Arc::new(Sfapi::new(at.clone()).map_err(TriggerError::Web)?),
+            Place::Iri(at) => Arc::new(Iri::new(at.clone()).map_err(TriggerError::Web)?),
         };
-        Self { executor, header, site: site.clone(), claims: Claims(site.claims.clone()) }
+        Ok(Self { executor, site: site.clone(), claims: Claims(site.claims.clone()) })
     }
 }
 
@@ -362,17 +369,26 @@ impl Service {
     fn submit(&self, book: &Book, work: &mut Work, name: JobName) {
         let Some(life) = book.job(&name) else { return };
         let (Some((_, task)), Some(place)) = (book.task(life), self.places.get(&life.site)) else { return };
+        let wishes = &place.site.head.wishes;
+        let others = book.jobs().filter(|other| other.site == life.site && !other.is_over()).count() - 1;
+        let has_room =
+            wishes.reservation_jobs.is_none_or(|room| others < usize::try_from(room).unwrap_or(usize::MAX));
         let script = Script {
             identity: &life.identity,
             site: &life.site,
             work: &task.work,
             nodes: task.nodes,
             seconds: task.seconds,
-            header: &place.header,
+            head: &place.site.head,
             folder: &place.site.folder,
             claims: &place.site.claims,
             analysis: place.site.analysis.as_ref(),
+            after: &[],
+            gives_way: false,
+            spills: !has_room,
         };
+        let spilled = Script { spills: true, ..script.clone() };
+        let spilled = spilled.compose().ok().filter(|_| wishes.reservation.is_some() && has_room);
         let script = script.compose().map_err(|error| SubmitFault::Refused(error.to_string()));
         let (executor, told, epoch) = (Arc::clone(&place.executor), self.told.clone(), work.epoch);
         let folders = [place.site.folder.clone(), place.site.claims.clone()];
@@ -385,6 +401,16 @@ impl Service {
                     tracing::warn!(%error, "folders of the site cannot be made from here");
                     executor.submit(&name, &script).await
                 }
+            };
+            let outcome = match (outcome, spilled) {
+                // The reservation is over, or not ours: a run does not wait for another one.
+                (Err(SubmitFault::Refused(why)), Some(spilled))
+                    if why.to_lowercase().contains("reservation") =>
+                {
+                    tracing::warn!(job = %name, why, "job goes without the reservation");
+                    executor.submit(&name, &spilled).await
+                }
+                (outcome, _) => outcome,
             };
             let word = match &outcome {
                 Ok(_) => "taken",

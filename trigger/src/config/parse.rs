@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lightrail_service::settings::{Kafka, Log, Section, topic_name};
+use lightrail_service::settings::{self, Kafka, List, Log, Section, Url, topic_name};
 use lightrail_service::{settings_from_text, settings_from_words};
 use lightrail_topics::SiteName;
 
 use super::{Config, Decide, Place, Site};
-use crate::executor::{Analysis, Header, History, Slurm, SlurmHeader, is_word};
+use crate::executor::{
+    Analysis, Commands, Container, Dialect, Engine, Head, History, IriAt, Lsf, Pbs, Preemptible, SfapiAt,
+    Sge, Slurm, Wishes, is_constraint, is_image, is_volume, is_word,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -18,6 +21,17 @@ const SECOND: Duration = Duration::from_secs(1);
 enum Kind {
     Local,
     Slurm,
+    Pbs,
+    Lsf,
+    Sge,
+    Sfapi,
+    Iri,
+}
+
+#[derive(Clone, Copy)]
+enum PbsKind {
+    Pro,
+    Torque,
 }
 
 /// The decider's name, as a type of this crate.
@@ -33,7 +47,14 @@ impl std::str::FromStr for Name {
 
 settings_from_text! { Name => "a name such as \"main\"" }
 settings_from_words! {
-    Kind => "\"local\" or \"slurm\"" { "local" => Kind::Local, "slurm" => Kind::Slurm },
+    Kind => "\"local\", \"slurm\", \"pbs\", \"lsf\", \"sge\", \"sfapi\" or \"iri\"" {
+        "local" => Kind::Local, "slurm" => Kind::Slurm, "pbs" => Kind::Pbs, "lsf" => Kind::Lsf, "sge" => Kind::Sge,
+        "sfapi" => Kind::Sfapi, "iri" => Kind::Iri
+    },
+    PbsKind => "\"pro\" or \"torque\"" { "pro" => PbsKind::Pro, "torque" => PbsKind::Torque },
+    Engine => "\"shifter\", \"podman-hpc\" or \"apptainer\"" {
+        "shifter" => Engine::Shifter, "podman-hpc" => Engine::PodmanHpc, "apptainer" => Engine::Apptainer
+    },
 }
 
 /// The whole file. `None` only when a fault was noted.
@@ -53,12 +74,12 @@ pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
     }
     let decide = decide(top.section("decide"));
     for (name, site) in &sites {
-        if let Some(Site { executor: Place::Slurm { slurm, .. }, .. }) = site
-            && decide.grace <= slurm.within * 2
+        if let Some(site) = site
+            && site.executor.within().is_some_and(|within| decide.grace <= within * 2)
         {
             let text =
                 format!("is too long for site {name}: decide.grace must be longer than two such calls");
-            sites_section.section(name.as_str()).section("slurm").fault("within", text);
+            sites_section.section(name.as_str()).section(site.executor.word()).fault("within", text);
         }
     }
     let http = top.section("http");
@@ -105,6 +126,12 @@ fn site(section: Section<'_, '_>) -> Option<Site> {
     let claims = plain_path(&section, "claims", section.required("claims"));
     let at_once = section.or("at_once", 10);
     let slurm = slurm(section.section("slurm"));
+    let pbs = pbs(section.section("pbs"));
+    let lsf = Lsf { commands: only_commands(section.section("lsf")) };
+    let sge = Sge { commands: only_commands(section.section("sge")) };
+    let sfapi = sfapi(section.section("sfapi"), matches!(kind, Kind::Sfapi));
+    let iri = iri(section.section("iri"), matches!(kind, Kind::Iri));
+    let head = head(section.section("script"), kind, pbs.is_torque);
     let analysis_section = section.section("analysis");
     let analysis = analysis_section.is_given().then(|| {
         let program = plain_path(&analysis_section, "program", analysis_section.required("program"));
@@ -121,8 +148,14 @@ fn site(section: Section<'_, '_>) -> Option<Site> {
     Some(Site {
         executor: match kind {
             Kind::Local => Place::Local,
-            Kind::Slurm => slurm,
+            Kind::Slurm => Place::Slurm(slurm),
+            Kind::Pbs => Place::Pbs(pbs),
+            Kind::Lsf => Place::Lsf(lsf),
+            Kind::Sge => Place::Sge(sge),
+            Kind::Sfapi => Place::Sfapi(sfapi?),
+            Kind::Iri => Place::Iri(iri?),
         },
+        head,
         folder: folder?,
         claims: claims?,
         at_once,
@@ -133,27 +166,174 @@ fn site(section: Section<'_, '_>) -> Option<Site> {
     })
 }
 
-fn slurm(section: Section<'_, '_>) -> Place {
-    let commands = plain_path(&section, "commands", section.optional("commands"));
-    let within = section.or("within", 20 * SECOND);
+fn slurm(section: Section<'_, '_>) -> Slurm {
+    let commands = commands(&section);
     let jobcomp = plain_path(&section, "jobcomp", section.optional("jobcomp"));
-    let word = |key: &str| {
-        let value: Option<String> = section.optional(key);
-        if value.as_deref().is_some_and(|value| !is_word(value)) {
-            section.fault(key, "is no word: letters, digits and . _ - + @ / only");
-        }
-        value
+    section.finish();
+    let history = jobcomp.map_or(History::Sacct, History::Jobcomp);
+    Slurm { commands, history }
+}
+
+fn commands(section: &Section<'_, '_>) -> Commands {
+    let folder = plain_path(section, "commands", section.optional("commands"));
+    Commands { folder, within: section.or("within", 20 * SECOND) }
+}
+
+fn only_commands(section: Section<'_, '_>) -> Commands {
+    let commands = commands(&section);
+    section.finish();
+    commands
+}
+
+fn pbs(section: Section<'_, '_>) -> Pbs {
+    let commands = commands(&section);
+    let is_torque = matches!(section.or("dialect", PbsKind::Pro), PbsKind::Torque);
+    section.finish();
+    Pbs { commands, is_torque }
+}
+
+/// `None` where it is not wanted, or a fault was noted.
+fn sfapi(section: Section<'_, '_>, is_wanted: bool) -> Option<SfapiAt> {
+    let url = |key: &str, usual: &str| section.or(key, Url(usual.to_owned())).0;
+    let api = url("api", "https://api.nersc.gov/api/v1.2");
+    let token = url("token", "https://oidc.nersc.gov/c2id/token");
+    let machine = word(&section, "machine").unwrap_or_else(|| "perlmutter".to_owned());
+    let within = section.or("within", 60 * SECOND);
+    let (user, key) = if is_wanted {
+        (section.required("user"), section.required("key"))
+    } else {
+        (section.optional("user"), section.optional("key"))
     };
-    let header = SlurmHeader {
-        partition: word("partition"),
+    let user: Option<String> = user;
+    if user.as_deref().is_some_and(|user| !is_word(user)) {
+        section.fault("user", NO_WORD);
+    }
+    section.finish();
+    is_wanted.then(|| Some(SfapiAt { api, token, machine, user: user?, key: key?, within }))?
+}
+
+/// `None` where it is not wanted, or a fault was noted.
+fn iri(section: Section<'_, '_>, is_wanted: bool) -> Option<IriAt> {
+    let api: Option<Url> = if is_wanted { section.required("api") } else { section.optional("api") };
+    let resource = word(&section, "resource");
+    let token = settings::secret(&section, "token");
+    let within = section.or("within", 60 * SECOND);
+    if is_wanted && resource.is_none() {
+        section.fault("resource", "is missing; expected the compute resource's id");
+    }
+    if is_wanted && token.is_none() {
+        section.fault("token_file", "is missing; expected a file whose first line is the bearer token");
+    }
+    section.finish();
+    is_wanted.then(|| Some(IriAt { api: api?.0, resource: resource?, token: token?, within }))?
+}
+
+const NO_WORD: &str = "is no word: letters, digits and . _ - + @ / only";
+
+/// A value that can stand in a directive or an address.
+fn word(section: &Section<'_, '_>, key: &str) -> Option<String> {
+    let value: Option<String> = section.optional(key);
+    if value.as_deref().is_some_and(|value| !is_word(value)) {
+        section.fault(key, NO_WORD);
+    }
+    value
+}
+
+fn head(section: Section<'_, '_>, kind: Kind, is_torque: bool) -> Head {
+    let dialect = match kind {
+        Kind::Local => Dialect::Local,
+        Kind::Slurm | Kind::Sfapi => Dialect::Slurm,
+        Kind::Pbs if is_torque => Dialect::Torque,
+        Kind::Pbs => Dialect::Pbs,
+        Kind::Lsf => Dialect::Lsf,
+        Kind::Sge => Dialect::Sge,
+        Kind::Iri => Dialect::Iri,
+    };
+    let word = |key: &str| word(&section, key);
+    let constraint: Option<String> = section.optional("constraint");
+    if constraint.as_deref().is_some_and(|text| !is_constraint(text)) {
+        section.fault("constraint", "is no constraint: words, combined by & | * = : , and brackets");
+    }
+    let setup: Vec<PathBuf> = section.optional::<List<_>>("setup").map_or_else(Vec::new, |list| list.0);
+    for file in &setup {
+        plain_path(&section, "setup", Some(file.clone()));
+    }
+    let wishes = Wishes {
+        queue: word("queue"),
         account: word("account"),
         qos: word("qos"),
         reservation: word("reservation"),
-        constraint: word("constraint"),
+        reservation_jobs: section.optional("reservation_jobs"),
+        constraint,
+        cores: section.optional("cores"),
+        parallel: word("parallel"),
+        warning: section.optional::<Duration>("warning").map(|warning| warning.as_secs().max(1)),
+        preemptible: preemptible(section.section("preemptible")),
+        setup,
+        environment: environment(section.section("environment")),
+        container: container(section.section("container")),
     };
+    if matches!(kind, Kind::Iri) && wishes.account.is_none() {
+        section.fault("account", "is missing: the interface wants to know who pays");
+    }
+    if wishes.reservation_jobs.is_some() && wishes.reservation.is_none() {
+        section.fault("reservation_jobs", "says how many go into a reservation, and there is none");
+    }
+    let is_known = |key: &str, is_given: bool, by: &[Dialect]| {
+        if is_given && !by.contains(&dialect) {
+            section.fault(key, "means nothing to this site's executor");
+        }
+    };
+    is_known("qos", wishes.qos.is_some(), &[Dialect::Slurm, Dialect::Lsf, Dialect::Iri]);
+    is_known("parallel", wishes.parallel.is_some(), &[Dialect::Sge]);
+    if dialect == Dialect::Sge && wishes.cores.is_some() && wishes.parallel.is_none() {
+        section
+            .fault("parallel", "is missing: Grid Engine gives several cores in a parallel environment only");
+    }
     section.finish();
-    let history = jobcomp.map_or(History::Sacct, History::Jobcomp);
-    Place::Slurm { slurm: Slurm { commands, within, history }, header: Header::Slurm(header) }
+    Head { dialect, wishes }
+}
+
+fn preemptible(section: Section<'_, '_>) -> Option<Preemptible> {
+    let is_given = section.is_given();
+    let class = word(&section, "class");
+    let shortest = section.optional::<Duration>("shortest").map(|shortest| shortest.as_secs().max(60));
+    if is_given && class.is_none() {
+        section.fault("class", "is missing: the QOS of Slurm, or the queue of others, whose jobs give way");
+    }
+    section.finish();
+    Some(Preemptible { class: class?, shortest })
+}
+
+fn environment(section: Section<'_, '_>) -> BTreeMap<String, String> {
+    let mut environment = BTreeMap::new();
+    for name in section.names() {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if !name.bytes().all(good) || name.starts_with(|letter: char| letter.is_ascii_digit()) {
+            section.fault(&name, "is no name of an environment variable");
+        }
+        if let Some(value) = section.optional::<String>(&name) {
+            environment.insert(name, value);
+        }
+    }
+    section.finish();
+    environment
+}
+
+fn container(section: Section<'_, '_>) -> Option<Container> {
+    let is_given = section.is_given();
+    let engine: Option<Engine> =
+        if is_given { section.required("engine") } else { section.optional("engine") };
+    let image: Option<String> = if is_given { section.required("image") } else { section.optional("image") };
+    if image.as_deref().is_some_and(|image| !is_image(image)) {
+        section.fault("image", "is no image: letters, digits and . _ - + @ / : only");
+    }
+    let volumes: Vec<String> = section.optional::<List<_>>("volumes").map_or_else(Vec::new, |list| list.0);
+    for volume in volumes.iter().filter(|volume| !is_volume(volume)) {
+        section.fault("volumes", format!("`{volume}` does not say \"/outside:/inside\""));
+    }
+    section.finish();
+    Some(Container { engine: engine?, image: image?, volumes })
 }
 
 fn decide(section: Section<'_, '_>) -> Decide {

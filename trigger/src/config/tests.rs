@@ -47,9 +47,13 @@ fn the_example_names_every_setting() {
     assert!(asked.len() > 25, "only {} settings", asked.len());
     let named: BTreeSet<String> =
         table.get_ref().iter().flat_map(|(key, value)| keys(key.get_ref(), value.get_ref())).collect();
-    // What is asked of one site is asked of all.
-    let is_named =
-        |key: &String| named.contains(key) || named.contains(&key.replace("sites.LAPTOP.", "sites.NERSC."));
+    // What is asked of one site is asked of all. And a secret is named by file or by environment variable.
+    let of_any_site = |key: &String| match key.strip_prefix("sites.").and_then(|rest| rest.split_once('.')) {
+        Some((_, rest)) => format!("sites.{}", rest.replace("token_env", "token_file")),
+        None => key.clone(),
+    };
+    let named: BTreeSet<String> = named.iter().map(of_any_site).collect();
+    let is_named = |key: &String| named.contains(&of_any_site(key));
     let missing: Vec<&String> = asked.iter().filter(|key| !is_named(key)).collect();
     assert!(missing.is_empty(), "the example does not name {missing:?}");
 }
@@ -73,8 +77,25 @@ bootstrap = ["localhost:9092"]
 executor = "slrum"
 folder = "jobs"
 claims = "/c l"
-[sites.NERSC.slurm]
+[sites.NERSC.script]
 qos = "a; b"
+parallel = "smp"
+constraint = "gpu & x"
+reservation_jobs = 3
+setup = ["env.sh"]
+[sites.NERSC.script.container]
+image = "x y"
+volumes = ["/a"]
+[sites.NERSC.script.environment]
+"A B" = "1"
+[sites.NERSC.script.preemptible]
+shortest = "2h"
+[sites.OLCF]
+executor = "iri"
+folder = "/a"
+claims = "/a"
+[sites.OLCF.iri]
+api = "olcf"
 [sites.NERSC.analysis]
 program = "/x"
 [decide]

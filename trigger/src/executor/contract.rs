@@ -6,10 +6,16 @@ use std::time::Duration;
 
 use lightrail_compose::scratch::Scratch;
 use lightrail_compose::{slurm, wait};
+use lightrail_service::settings::{Secret, SecretSource};
 use lightrail_topics::JobName;
-use lightrail_topics::events::JobEnd;
+use lightrail_topics::events::{FailureClass, JobEnd};
 
-use super::{Ending, Executor, History, Local, Seen, Sighting, Slurm};
+use super::{
+    Commands, Ending, Executor, History, Iri, IriAt, Local, Seen, Sfapi, SfapiAt, Sighting, Slurm,
+    SubmitFault,
+};
+use crate::simulate::Facility;
+use crate::simulate::scenario::Scenario;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -30,7 +36,11 @@ fn script(name: &str, folder: &Path, body: &str) -> String {
     )
 }
 
-async fn contract(executor: &dyn Executor, folder: &Path) {
+/// How a shell's script is made what an executor takes.
+type Make = fn(&str, &Path, &str) -> String;
+
+/// What all do. Whether one takes a name twice is left to it.
+async fn contract(executor: &dyn Executor, folder: &Path, script: Make) {
     let names = ["lrdone", "lrfails", "lrends", "lrcut", "lrunknown"];
     let [done, fails, ends, cut, unknown] = names.map(|name| name.parse::<JobName>().unwrap());
 
@@ -65,8 +75,11 @@ async fn contract(executor: &dyn Executor, folder: &Path) {
     let ended = until(executor, &cut, "a job to end", |seen| matches!(seen, Seen::Ended { .. })).await;
     assert!(matches!(ended.seen, Seen::Ended { end: JobEnd::Cancelled { .. }, .. }), "{ended:?}");
     executor.end(&running.id, Ending::Cancel).await.unwrap();
+}
 
-    // A name twice: both are seen, as an honest scheduler shows them.
+/// A name twice: both are seen, as an honest scheduler shows them.
+async fn takes_a_name_twice(executor: &dyn Executor, folder: &Path) {
+    let done: JobName = "lrdone".parse().unwrap();
     let one = executor.submit(&done, &script("lrdone", folder, "true")).await.unwrap();
     let both = wait::until("both copies to be seen", LIMIT, async || {
         let seen = executor.look(&BTreeSet::from([done.clone()])).await.expect("it can be asked");
@@ -78,7 +91,18 @@ async fn contract(executor: &dyn Executor, folder: &Path) {
 #[tokio::test]
 async fn local_processes() {
     let scratch = Scratch::new().unwrap();
-    contract(&Local::new(scratch.path().join("spool")), scratch.path()).await;
+    let executor = Local::new(scratch.path().join("spool"));
+    contract(&executor, scratch.path(), script).await;
+    takes_a_name_twice(&executor, scratch.path()).await;
+    // One that takes too long, and does not listen.
+    let long: JobName = "lrlong".parse().unwrap();
+    let text = "#!/bin/bash\n#LIGHTRAIL --time=1\ntrap 'echo >warned' TERM\nwhile :; do sleep 0.1; done\n";
+    let id = executor.submit(&long, text).await.unwrap();
+    let ended = until(&executor, &long, "a job to time out", |seen| matches!(seen, Seen::Ended { .. })).await;
+    let is_timeout =
+        matches!(ended.seen, Seen::Ended { end: JobEnd::Failed { class: FailureClass::Timeout, .. }, .. });
+    assert!(is_timeout, "{ended:?}");
+    assert!(scratch.path().join("spool").join(id.to_string()).join("warned").is_file());
 }
 
 #[tokio::test]
@@ -86,13 +110,144 @@ async fn a_real_slurm() {
     let Some(slurm) = slurm::slurm("executor::contract::a_real_slurm").await else { return };
     let scratch = Scratch::new().unwrap();
     let executor = Slurm {
-        commands: Some(slurm.commands()),
-        within: Duration::from_secs(10),
+        commands: Commands { folder: Some(slurm.commands()), within: Duration::from_secs(10) },
         history: History::Jobcomp(slurm.jobcomp()),
     };
-    contract(&executor, scratch.path()).await;
+    contract(&executor, scratch.path(), script).await;
+    takes_a_name_twice(&executor, scratch.path()).await;
     let nope: JobName = "lrnope".parse().unwrap();
     let refused = script("lrnope", scratch.path(), "#SBATCH --partition=nope\ntrue");
     let fault = executor.submit(&nope, &refused).await.unwrap_err();
-    assert!(matches!(fault, super::SubmitFault::Refused(_)), "{fault:?}");
+    assert!(matches!(fault, SubmitFault::Refused(_)), "{fault:?}");
+}
+
+/// A facility with a client's key; `more` is added to its scenario.
+async fn facility(folder: &Path, more: &str) -> Facility {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (private, public) = crate::jwt::tests::pair();
+    let (key, public_key) = (folder.join("key.pem"), folder.join("public.pem"));
+    std::fs::write(&public_key, public).unwrap();
+    std::fs::write(&key, format!("abcdefghijklm\n{private}")).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(folder.join("token"), "12345\n").unwrap();
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nfolder = {:?}\ntoken_life = \"1s\"\n\
+        [clients.abcdefghijklm]\npublic_key = {public_key:?}\n[resources.perlmutter.machine]\nqueue_wait = \"100ms\"\n{more}",
+        folder.join("facility")
+    );
+    Facility::start(Scenario::parse(&text).unwrap()).await.unwrap()
+}
+
+fn sfapi_at(facility: &Facility, folder: &Path) -> SfapiAt {
+    SfapiAt {
+        api: facility.sfapi(),
+        token: facility.token(),
+        machine: "perlmutter".to_owned(),
+        user: "auser".to_owned(),
+        key: folder.join("key.pem"),
+        within: LIMIT,
+    }
+}
+
+fn sfapi(facility: &Facility, folder: &Path, within: Duration) -> Sfapi {
+    Sfapi::new(SfapiAt { within, ..sfapi_at(facility, folder) }).unwrap()
+}
+
+fn iri(facility: &Facility, folder: &Path, within: Duration) -> Iri {
+    let source = SecretSource::File(folder.join("token"));
+    let token = Secret::new(source, "token_file", 1);
+    Iri::new(IriAt { api: facility.iri(), resource: "perlmutter".to_owned(), token, within }).unwrap()
+}
+
+fn specification(name: &str, folder: &Path, body: &str) -> String {
+    let output = folder.join(format!("{name}.out"));
+    serde_json::json!({
+        "executable": "/bin/bash", "arguments": ["-c", body], "directory": folder, "name": name, "stdout_path": output,
+        "attributes": {"account": "m1759"},
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn a_simulated_facility_by_sfapi() {
+    let scratch = Scratch::new().unwrap();
+    let facility = facility(scratch.path(), "").await;
+    let executor = sfapi(&facility, scratch.path(), LIMIT);
+    contract(&executor, scratch.path(), script).await;
+    takes_a_name_twice(&executor, scratch.path()).await;
+}
+
+#[tokio::test]
+async fn a_simulated_facility_by_iri() {
+    let scratch = Scratch::new().unwrap();
+    let facility = facility(scratch.path(), "").await;
+    let executor = iri(&facility, scratch.path(), LIMIT);
+    contract(&executor, scratch.path(), specification).await;
+    // A name twice is the same job, and another job under the name of one is none.
+    let done: JobName = "lrdone".parse().unwrap();
+    let same = specification("lrdone", scratch.path(), "echo it ran >done.txt");
+    let again = executor.submit(&done, &same).await.unwrap();
+    let known = executor.look(&BTreeSet::from([done.clone()])).await.unwrap();
+    assert_eq!(known.iter().map(|sighting| &sighting.id).collect::<Vec<_>>(), [&again]);
+    let other = executor.submit(&done, &specification("lrdone", scratch.path(), "true")).await;
+    assert!(matches!(other, Err(SubmitFault::Unknown(_))), "{other:?}");
+    let wrong =
+        executor.submit(&"lrodd".parse().unwrap(), r#"{"executable": "/bin/true", "colour": "red"}"#).await;
+    assert!(matches!(wrong, Err(SubmitFault::Refused(_))), "{wrong:?}");
+}
+
+/// What a facility's interface can do to a submission, and what is known after it: never that nothing was submitted.
+#[tokio::test]
+async fn a_submission_whose_answer_is_lost_is_found_by_its_name_and_by_iri_is_the_same_job() {
+    let short = Duration::from_millis(700);
+    for what in ["lost", "garbage"] {
+        let scratch = Scratch::new().unwrap();
+        let fault = format!("[[faults]]\ncall = \"submit\"\nwhat = \"{what}\"\ntimes = 2\n");
+        let facility = facility(scratch.path(), &fault).await;
+        let by_sfapi = sfapi(&facility, scratch.path(), short);
+        let name: JobName = "lrlost".parse().unwrap();
+        let outcome = by_sfapi.submit(&name, &script("lrlost", scratch.path(), "true")).await;
+        assert!(matches!(outcome, Err(SubmitFault::Unknown(_))), "{what}: {outcome:?}");
+        until(&by_sfapi, &name, "the lost job to end", |seen| matches!(seen, Seen::Ended { .. })).await;
+
+        let name: JobName = "lriri".parse().unwrap();
+        let spec = specification("lriri", scratch.path(), "true");
+        // The second fault strikes here; what is not understood is not repeated by itself, and what is repeated is one job.
+        let by_iri = iri(&facility, scratch.path(), short);
+        let mut id = by_iri.submit(&name, &spec).await;
+        if id.is_err() {
+            id = by_iri.submit(&name, &spec).await;
+        }
+        let known = by_iri.look(&BTreeSet::from([name])).await.unwrap();
+        assert_eq!(known.iter().map(|sighting| &sighting.id).collect::<Vec<_>>(), [&id.unwrap()], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_facility_does_not_do_or_say_tells_nothing_of_any_job() {
+    let scratch = Scratch::new().unwrap();
+    let faults = "[[faults]]\ncall = \"jobs\"\nwhat = \"garbage\"\ntimes = 1\n\
+        [[faults]]\ncall = \"token\"\nwhat = \"denied\"\ntimes = 1\n\
+        [[faults]]\ncall = \"submit\"\nwhat = \"away\"\ntimes = 1\n\
+        [[faults]]\ncall = \"jobs\"\nwhat = \"denied\"\ntimes = 2\n";
+    let facility = facility(scratch.path(), faults).await;
+    let executor = sfapi(&facility, scratch.path(), LIMIT);
+    let names = BTreeSet::from(["lraway".parse::<JobName>().unwrap()]);
+    let name = names.first().unwrap();
+    // No token, and a page for people: nothing is known, and it is said why.
+    let said = executor.look(&names).await.unwrap_err().to_string();
+    assert!(said.contains("no token") && said.contains("401"), "{said}");
+    let said = executor.look(&names).await.unwrap_err().to_string();
+    assert!(said.contains("no JSON"), "{said}");
+    let outcome = executor.submit(name, &script("lraway", scratch.path(), "true")).await;
+    assert!(matches!(&outcome, Err(SubmitFault::Unknown(why)) if why.contains("503")), "{outcome:?}");
+    // A token that is not taken any more is renewed by itself, once for a call.
+    let said = executor.look(&names).await.unwrap_err().to_string();
+    assert!(said.contains("401"), "{said}");
+    assert_eq!(executor.look(&names).await.unwrap(), []);
+    let unknown =
+        Sfapi::new(SfapiAt { key: scratch.path().join("nowhere"), ..sfapi_at(&facility, scratch.path()) })
+            .unwrap();
+    let said = unknown.look(&names).await.unwrap_err().to_string();
+    assert!(said.contains("nowhere cannot be read"), "{said}");
 }

@@ -18,14 +18,37 @@ use super::{Ending, Executor, ExecutorError, SchedulerId, Seen, Sighting, Submit
 /// What a job finds its own id in.
 const ID: &str = "LIGHTRAIL_LOCAL_ID";
 
-/// Starts the script in a session of its own and keeps its exit status. Files appear whole.
-const WRAPPER: &str = r"
+/// Starts the script in a session of its own, ends it when its time is over, and keeps its exit status. Files appear whole. Who
+/// cancels writes that down and then looks for the process; this looks in the other order, so one of both ends it.
+const WRAPPER: &str = r#"
 echo $$ >keeper.new && mv keeper.new keeper
 setsid /bin/bash ./script &
-echo $! >pid.new && mv pid.new pid
-wait $!
-echo $? >exit.new && mv exit.new exit
-";
+pid=$!
+echo $pid >pid.new && mv pid.new pid
+[ ! -e cancelled ] || kill -KILL -$pid
+timer=
+if [ -n "$1" ]; then
+    (
+        trap 'kill $!; exit' TERM
+        sleep "$1" & wait $!
+        echo >timeout
+        kill -TERM $pid
+        sleep "$2" & wait $!
+        kill -KILL -$pid
+    ) &
+    timer=$!
+fi
+wait $pid
+echo $? >exit.new
+[ -z "$timer" ] || kill $timer 2>/dev/null
+mv exit.new exit
+"#;
+
+/// What stands before a script's time, in seconds, in its head.
+pub(super) const TIME: &str = "#LIGHTRAIL --time=";
+
+/// After SIGTERM at its time's end a job has so many seconds.
+const KILLED_AFTER: &str = "10";
 
 /// A submission that did not come so far within this time was cut off, and starts nothing any more.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
@@ -69,8 +92,10 @@ impl Executor for Local {
         std::fs::write(folder.join("script"), script).map_err(unknown)?;
         let output = std::fs::File::create(folder.join("out")).map_err(unknown)?;
         let errors = output.try_clone().map_err(unknown)?;
+        let limit = script.lines().find_map(|line| line.strip_prefix(TIME)?.parse::<u64>().ok());
+        let limit = limit.map(|seconds| seconds.to_string()).unwrap_or_default();
         let spawned = Command::new("setsid")
-            .args(["/bin/sh", "-c", WRAPPER])
+            .args(["/bin/sh", "-c", WRAPPER, "keeper", &limit, KILLED_AFTER])
             .current_dir(&folder)
             .env(ID, id.to_string())
             .stdin(Stdio::null())
@@ -155,6 +180,8 @@ fn state(folder: &Path, id: &SchedulerId) -> Option<Seen> {
         let exit = u8::try_from(code).ok();
         let end = if folder.join("cancelled").is_file() {
             JobEnd::Cancelled { text: "told to end at once".to_owned() }
+        } else if folder.join("timeout").is_file() && code != 0 {
+            JobEnd::Failed { class: FailureClass::Timeout, text: "its time is over".to_owned() }
         } else if code == 0 {
             JobEnd::Done
         } else {

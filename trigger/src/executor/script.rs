@@ -1,38 +1,23 @@
 //! The script that a job is: directives for its scheduler, the claim, the environment, the work. Every value is quoted by its
 //! type; nothing that an event says can break out. Pure.
 
+mod container;
+mod head;
+mod spec;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use lightrail_topics::events::{Field, JobIdentity, Piece, Work};
 use lightrail_topics::{JobName, SiteName};
 
+pub use container::{Container, Engine, is_image, is_volume};
+pub use head::{Dialect, Head, Preemptible, Wishes, is_constraint, is_word};
+
+use super::SchedulerId;
+
 /// The exit status of a copy that ended because another one has the job's claim.
 pub const COPY: u8 = 119;
-
-/// What a scheduler is told in the script's head.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Header {
-    /// Nothing.
-    Local,
-    /// Slurm's directives.
-    Slurm(SlurmHeader),
-}
-
-/// What Slurm is told, where it is not left to its own defaults. All are words: see [`is_word`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SlurmHeader {
-    /// `--partition`.
-    pub partition: Option<String>,
-    /// `--account`.
-    pub account: Option<String>,
-    /// `--qos`.
-    pub qos: Option<String>,
-    /// `--reservation`.
-    pub reservation: Option<String>,
-    /// `--constraint`.
-    pub constraint: Option<String>,
-}
 
 /// How analysis workers are started at a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,13 +42,19 @@ pub struct Script<'a> {
     /// Its time, seconds.
     pub seconds: u64,
     /// The head.
-    pub header: &'a Header,
+    pub head: &'a Head,
     /// Where its output goes: a folder that nodes see.
     pub folder: &'a Path,
     /// The folder of the site's claims.
     pub claims: &'a Path,
     /// How analysis workers are started there.
     pub analysis: Option<&'a Analysis>,
+    /// Jobs that are done before its scheduler starts it.
+    pub after: &'a [SchedulerId],
+    /// Whether it gives way to others, where the site says how.
+    pub gives_way: bool,
+    /// Whether it goes without the reservation: there is no room in it, or it is none.
+    pub spills: bool,
 }
 
 /// Why no script can be made.
@@ -75,16 +66,14 @@ pub enum ScriptError {
     /// An argument asks for the trial and the rule has none.
     #[error("an argument asks for {{trial}}, and the rule has none")]
     NoTrial,
+    /// The site's scheduler does not start workers on several nodes.
+    #[error(
+        "workers on {0} nodes: this site's scheduler starts them on one; ask for more jobs, or for more workers"
+    )]
+    Nodes(u32),
     /// A path is not UTF-8.
     #[error("path {0} is no UTF-8 text")]
     Path(String),
-}
-
-/// Whether a value can stand in a directive: letters, digits and a few signs, none of which means anything to a parser.
-pub fn is_word(text: &str) -> bool {
-    let good =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/' | b'+' | b'@');
-    !text.is_empty() && text.len() <= 200 && !text.starts_with('-') && text.bytes().all(good)
 }
 
 /// A text as one word of a shell, whatever is in it.
@@ -97,21 +86,24 @@ fn path(path: &Path) -> Result<&str, ScriptError> {
 }
 
 impl Script<'_> {
-    /// The script.
+    /// The script, or for IRI the specification.
     ///
     /// # Errors
     /// When the site or the rule lacks what the work needs.
     pub fn compose(&self) -> Result<String, ScriptError> {
+        let body = self.body()?;
+        match self.head.dialect {
+            Dialect::Iri => self.specification(&body),
+            _ => Ok(format!("#!/bin/bash\n{}{body}", self.head()?)),
+        }
+    }
+
+    /// The claim, the environment, the work.
+    fn body(&self) -> Result<String, ScriptError> {
         let name = self.identity.name();
-        let mut text = String::from("#!/bin/bash\n");
-        self.head(&mut text, &name)?;
-        let own_id = match self.header {
-            Header::Local => "${LIGHTRAIL_LOCAL_ID:?}",
-            Header::Slurm(_) => "${SLURM_JOB_ID:?}",
-        };
+        let own_id = self.head.dialect.own_id();
         let claims = quoted(path(self.claims)?);
-        let _ = write!(
-            text,
+        let mut text = format!(
             r#"
 set -u
 id={own_id}
@@ -124,61 +116,85 @@ if ! ln -sT "$id" "$claim" 2>/dev/null && [ "$(readlink "$claim")" != "$id" ]; t
 fi
 "#
         );
-        self.environment(&mut text, &name);
+        // Where the scheduler's directives do not say so.
+        if matches!(self.head.dialect, Dialect::Pbs | Dialect::Torque) {
+            let _ = writeln!(text, "cd {} || exit 1", quoted(path(self.folder)?));
+        }
+        let exported = self.environment(&mut text, &name);
+        for file in &self.head.wishes.setup {
+            let _ = writeln!(text, "set +u; . {} || exit 1; set -u", quoted(path(file)?));
+        }
+        let exported: Vec<&str> = exported.iter().map(String::as_str).collect();
+        let inside = self
+            .head
+            .wishes
+            .container
+            .as_ref()
+            .map(|container| container.prefix(&exported))
+            .unwrap_or_default();
         match self.work {
             Work::Command { program, arguments } => {
-                let mut line = format!("exec {}", quoted(program));
+                let mut line = format!("{inside}{}", quoted(program));
                 for argument in arguments {
                     line.push(' ');
                     line.push_str(&quoted(&self.filled(&argument.0, &name)?));
                 }
-                let _ = writeln!(text, "\n{line}");
+                if self.preemptible().is_some() {
+                    text.push_str(&self.children(&format!("{line} &\npids+=($!)\n")));
+                } else {
+                    let _ = writeln!(text, "\nexec {line}");
+                }
             }
-            Work::Analysis { workers } => self.workers(&mut text, &name, *workers)?,
+            Work::Analysis { workers } => {
+                let each = self.workers(&inside, &name, *workers)?;
+                if self.nodes == 1 {
+                    text.push_str(&self.children(&each));
+                } else if self.head.dialect.starts_on_each_node() {
+                    let each = quoted(&format!("set -u{}", told(&each)));
+                    let nodes = self.nodes;
+                    let start = format!(
+                        "srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 /bin/bash -c {each} &\npids+=($!)\n"
+                    );
+                    text.push_str(&self.children(&start));
+                } else {
+                    return Err(ScriptError::Nodes(self.nodes));
+                }
+            }
         }
         Ok(text)
     }
 
-    fn head(&self, text: &mut String, name: &JobName) -> Result<(), ScriptError> {
-        let Header::Slurm(slurm) = self.header else { return Ok(()) };
-        let (hours, minutes, seconds) = (self.seconds / 3600, self.seconds / 60 % 60, self.seconds % 60);
-        let folder = path(self.folder)?;
-        let _ = writeln!(text, "#SBATCH --job-name={name}");
-        // Words of ids, blanks and slashes only.
-        let _ = writeln!(text, "#SBATCH --comment=\"{}\"", self.identity);
-        let _ = writeln!(text, "#SBATCH --chdir={folder}");
-        let _ = writeln!(text, "#SBATCH --output={folder}/{name}.%j.out");
-        let _ = writeln!(text, "#SBATCH --open-mode=append");
-        let _ = writeln!(text, "#SBATCH --nodes={}", self.nodes);
-        let _ = writeln!(text, "#SBATCH --time={hours}:{minutes:02}:{seconds:02}");
-        let _ = writeln!(text, "#SBATCH --requeue");
-        // A warning before the end, to the batch script.
-        let _ = writeln!(text, "#SBATCH --signal=B:USR1@30");
-        let options = [
-            ("partition", &slurm.partition),
-            ("account", &slurm.account),
-            ("qos", &slurm.qos),
-            ("reservation", &slurm.reservation),
-            ("constraint", &slurm.constraint),
-        ];
-        for (option, value) in options {
-            if let Some(value) = value {
-                let _ = writeln!(text, "#SBATCH --{option}={value}");
+    /// Runs children until they end, and puts itself back into its queue when it was warned and gives way to others.
+    fn children(&self, start: &str) -> String {
+        let text = told(start);
+        match (self.preemptible(), self.head.dialect) {
+            (Some(_), Dialect::Slurm) => {
+                let again = "[ \"$told\" != USR1 ] || scontrol requeue \"$id\"\nexit \"$status\"\n";
+                text.replace("exit \"$status\"\n", again)
             }
+            _ => text,
         }
-        Ok(())
     }
 
-    /// What LCLS's own jobs find in their environment, and ours.
-    fn environment(&self, text: &mut String, name: &JobName) {
+    /// What LCLS's own jobs find in their environment, and ours, and what the site says; the names of all.
+    fn environment(&self, text: &mut String, name: &JobName) -> Vec<String> {
         let run = &self.identity.run;
-        let _ = writeln!(text, "\nexport EXPERIMENT={}", quoted(run.experiment.as_str()));
-        let _ = writeln!(text, "export RUN_NUM={}", run.run);
-        let _ = writeln!(text, "export LIGHTRAIL_JOB={name}");
-        let _ = writeln!(text, "export LIGHTRAIL_SITE={}", quoted(self.site.as_str()));
+        let mut all = vec![
+            ("EXPERIMENT", quoted(run.experiment.as_str())),
+            ("RUN_NUM", run.run.to_string()),
+            ("LIGHTRAIL_JOB", name.to_string()),
+            ("LIGHTRAIL_SITE", quoted(self.site.as_str())),
+        ];
         if let Some(trial) = self.identity.trial {
-            let _ = writeln!(text, "export LIGHTRAIL_TRIAL={trial}");
+            all.push(("LIGHTRAIL_TRIAL", trial.to_string()));
         }
+        let wished = self.head.wishes.environment.iter();
+        all.extend(wished.map(|(name, value)| (name.as_str(), quoted(value))));
+        text.push('\n');
+        for (name, value) in &all {
+            let _ = writeln!(text, "export {name}={value}");
+        }
+        all.into_iter().map(|(name, _)| name.to_owned()).collect()
     }
 
     fn filled(&self, pieces: &[Piece], name: &JobName) -> Result<String, ScriptError> {
@@ -201,13 +217,26 @@ fi
         Ok(text)
     }
 
-    /// Workers until they are told to end. What the script is told they are told: the shell itself would not pass it on.
-    fn workers(&self, text: &mut String, name: &JobName, workers: u32) -> Result<(), ScriptError> {
+    /// Starts the workers of a node.
+    fn workers(&self, inside: &str, name: &JobName, workers: u32) -> Result<String, ScriptError> {
         let analysis = self.analysis.ok_or_else(|| ScriptError::NoAnalysis(self.site.clone()))?;
         let (program, config) = (quoted(path(&analysis.program)?), quoted(path(&analysis.config)?));
-        let _ = write!(
-            text,
-            r#"
+        let node = if self.nodes == 1 { "" } else { "$SLURM_NODEID-" };
+        Ok(format!(
+            r#"for slot in $(seq 1 {workers}); do
+    {inside}{program} work --config {config} --slot "{name}-{node}$slot" --listen 127.0.0.1:0 &
+    pids+=($!)
+    [ -z "$told" ] || kill -"$told" $!
+done
+"#
+        ))
+    }
+}
+
+/// Starts children and waits for them. What the script is told they are told: the shell itself would not pass it on.
+fn told(start: &str) -> String {
+    format!(
+        r#"
 pids=()
 told=
 tell() {{
@@ -215,23 +244,16 @@ tell() {{
     kill -"$told" "${{pids[@]}}" 2>/dev/null
 }}
 trap 'tell TERM' TERM INT
-trap 'tell USR1' USR1
-for slot in $(seq 1 {workers}); do
-    {program} work --config {config} --slot "{name}-$slot" --listen 127.0.0.1:0 &
-    pids+=($!)
-    [ -z "$told" ] || kill -"$told" $!
-done
-status=0
+trap 'tell USR1' USR1 USR2
+{start}status=0
 for pid in "${{pids[@]}}"; do
-    # A signal ends a wait, not the worker.
+    # A signal ends a wait, not the child.
     while wait "$pid"; code=$?; kill -0 "$pid" 2>/dev/null; do :; done
     [ "$code" -eq 0 ] || status=$code
 done
 exit "$status"
 "#
-        );
-        Ok(())
-    }
+    )
 }
 
 #[cfg(test)]

@@ -15,22 +15,54 @@ fn identity() -> JobIdentity {
     }
 }
 
-fn compose(work: &Work, header: &Header, folder: &Path) -> String {
-    let site = "NERSC".parse().unwrap();
+struct Given {
+    identity: JobIdentity,
+    site: SiteName,
+    analysis: Analysis,
+}
+
+fn given() -> Given {
     let analysis =
         Analysis { program: "/opt/lightrail-analysis".into(), config: "/etc/it's here.toml".into() };
-    let script = Script {
-        identity: &identity(),
-        site: &site,
+    Given { identity: identity(), site: "NERSC".parse().unwrap(), analysis }
+}
+
+fn compose(work: &Work, head: &Head, folder: &Path) -> String {
+    let given = given();
+    script(&given, work, head, folder).compose().unwrap()
+}
+
+fn script<'a>(given: &'a Given, work: &'a Work, head: &'a Head, folder: &'a Path) -> Script<'a> {
+    Script {
+        identity: &given.identity,
+        site: &given.site,
         work,
-        nodes: 2,
+        nodes: 1,
         seconds: 5400,
-        header,
+        head,
         folder,
         claims: folder,
-        analysis: Some(&analysis),
-    };
-    script.compose().unwrap()
+        analysis: Some(&given.analysis),
+        after: &[],
+        gives_way: false,
+        spills: false,
+    }
+}
+
+/// A script as it is run by a shell: that of a specification is its argument.
+fn shells(script: &Script<'_>) -> String {
+    let text = script.compose().unwrap();
+    match script.head.dialect {
+        Dialect::Iri => serde_json::from_str::<serde_json::Value>(&text).unwrap()["arguments"][1]
+            .as_str()
+            .unwrap()
+            .to_owned(),
+        _ => text,
+    }
+}
+
+fn local() -> Head {
+    Head { dialect: Dialect::Local, wishes: Wishes::default() }
 }
 
 fn command(arguments: &[&str]) -> Work {
@@ -42,24 +74,163 @@ fn command(arguments: &[&str]) -> Work {
 
 #[test]
 fn a_slurm_script_of_workers_is_as_it_was() {
-    let slurm = SlurmHeader {
-        partition: Some("realtime".to_owned()),
-        account: Some("lcls".to_owned()),
-        ..SlurmHeader::default()
+    let wishes =
+        Wishes { queue: Some("realtime".to_owned()), account: Some("lcls".to_owned()), ..Wishes::default() };
+    let head = Head { dialect: Dialect::Slurm, wishes };
+    let text = compose(&Work::Analysis { workers: 4 }, &head, Path::new("/scratch/jobs"));
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_specification_for_iri_is_as_it_was() {
+    let word = |text: &str| Some(text.to_owned());
+    let wishes = Wishes {
+        account: word("m1759"),
+        qos: word("realtime"),
+        reservation: word("lv95"),
+        ..Wishes::default()
     };
-    let text = compose(&Work::Analysis { workers: 4 }, &Header::Slurm(slurm), Path::new("/scratch/jobs"));
+    let head = Head { dialect: Dialect::Iri, wishes };
+    let text = compose(&command(&["it's {run}"]), &head, Path::new("/scratch/jobs"));
     insta::assert_snapshot!(text);
 }
 
 #[test]
 fn a_local_script_of_a_command_is_as_it_was() {
-    let text = compose(&command(&["%s\\n", "--run={run}"]), &Header::Local, Path::new("/scratch/jobs"));
+    let text = compose(&command(&["%s\\n", "--run={run}"]), &local(), Path::new("/scratch/jobs"));
     insta::assert_snapshot!(text);
 }
 
+/// All that a site can wish for.
+fn wishes() -> Wishes {
+    let word = |text: &str| Some(text.to_owned());
+    Wishes {
+        queue: word("regular"),
+        account: word("m1759"),
+        qos: word("realtime"),
+        reservation: word("lv95"),
+        reservation_jobs: Some(4),
+        constraint: word("gpu&hbm80g"),
+        cores: Some(64),
+        parallel: word("mpi"),
+        warning: Some(120),
+        preemptible: Some(Preemptible { class: "preempt".to_owned(), shortest: Some(7200) }),
+        setup: Vec::new(),
+        environment: [("OMP_NUM_THREADS".to_owned(), "it's 4".to_owned())].into(),
+        container: None,
+    }
+}
+
+const DIALECTS: [Dialect; 7] =
+    [Dialect::Local, Dialect::Slurm, Dialect::Pbs, Dialect::Torque, Dialect::Lsf, Dialect::Sge, Dialect::Iri];
+
+#[test]
+fn each_schedulers_head_is_as_it_was() {
+    let given = given();
+    let (work, after) = (command(&["x"]), ["12".parse().unwrap(), "13".parse().unwrap()]);
+    let mut all = String::new();
+    for dialect in DIALECTS {
+        let head = Head { dialect, wishes: wishes() };
+        let script =
+            Script { nodes: 3, after: &after, ..script(&given, &work, &head, Path::new("/scratch/jobs")) };
+        let _ = writeln!(all, "== {dialect:?}\n{}", script.head().unwrap());
+        let gives_way = Script { gives_way: true, ..script.clone() }.head().unwrap();
+        let spills = Script { spills: true, ..script.clone() }.head().unwrap();
+        let whole = script.head().unwrap();
+        for (name, other) in [("gives way", gives_way), ("spills", spills)] {
+            let new = other.lines().filter(|line| !whole.contains(line)).map(|line| format!("+{line}"));
+            let gone = whole.lines().filter(|line| !other.contains(line)).map(|line| format!("-{line}"));
+            let _ = writeln!(all, "{name}: {}", gone.chain(new).collect::<Vec<_>>().join(" "));
+        }
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn workers_on_several_nodes_are_started_on_each_and_told_what_the_script_is_told() {
+    let given = given();
+    let (work, folder) = (Work::Analysis { workers: 2 }, Path::new("/scratch/jobs"));
+    let head = Head { dialect: Dialect::Slurm, wishes: Wishes::default() };
+    insta::assert_snapshot!(Script { nodes: 2, ..script(&given, &work, &head, folder) }.body().unwrap());
+    let head = Head { dialect: Dialect::Lsf, wishes: Wishes::default() };
+    let refused = Script { nodes: 2, ..script(&given, &work, &head, folder) }.compose();
+    assert_eq!(refused, Err(ScriptError::Nodes(2)));
+}
+
+#[test]
+fn work_in_a_container_is_started_by_its_engine_with_all_that_it_is_to_find() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut all = String::new();
+    for engine in [Engine::Shifter, Engine::PodmanHpc, Engine::Apptainer] {
+        let container = Container {
+            engine,
+            image: "docker:slaclab/psana:4.0".to_owned(),
+            volumes: vec!["/scratch:/data".to_owned()],
+        };
+        let head = Head {
+            dialect: Dialect::Slurm,
+            wishes: Wishes { container: Some(container), ..Wishes::default() },
+        };
+        let text = compose(&command(&["it's"]), &head, folder.path());
+        let told = text.lines().filter(|line| line.contains("image") || line.contains("psana"));
+        all.extend(told.flat_map(|line| [line, "\n"]));
+        // What an engine's command is given is one word each, whatever is in it: here it prints them.
+        let bin = folder.path().join("bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        for name in ["shifter", "podman-hpc", "apptainer"] {
+            let path = bin.join(name);
+            std::fs::write(&path, "#!/bin/sh\nprintf '<%s>' \"$@\"\n").unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let output = Command::new("/bin/bash")
+            .args(["-c", &text])
+            .env("SLURM_JOB_ID", "7")
+            .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
+            .output()
+            .unwrap();
+        all.push_str(&String::from_utf8_lossy(&output.stdout));
+        all.push('\n');
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn who_gives_way_is_put_back_into_its_queue_after_a_warning_and_only_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = given();
+    let head = Head { dialect: Dialect::Slurm, wishes: wishes() };
+    let bin = folder.path().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let scontrol = bin.join("scontrol");
+    std::fs::write(&scontrol, "#!/bin/sh\necho \"$@\"\n").unwrap();
+    std::fs::set_permissions(&scontrol, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for (signal, said) in [("USR1", "requeue 7\n"), ("TERM", "")] {
+        let text = format!("trap 'exit 3' USR1 TERM; kill -{signal} $PPID; while :; do sleep 0.05; done");
+        let work = Work::Command {
+            program: "/bin/bash".to_owned(),
+            arguments: ["-c".to_owned(), text]
+                .iter()
+                .map(|text| text.replace('{', "{{").parse().unwrap())
+                .collect(),
+        };
+        let script = Script { gives_way: true, ..script(&given, &work, &head, folder.path()) };
+        let output = Command::new("/bin/bash")
+            .args(["-c", &script.compose().unwrap()])
+            .env("SLURM_JOB_ID", "7")
+            .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
+            .output()
+            .unwrap();
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()), (Some(3), said));
+    }
+}
+
+/// Runs a script as a job of any scheduler finds itself, with this id.
 fn shell(script: &str, id: &str) -> (Option<i32>, String) {
-    let output =
-        Command::new("/bin/bash").args(["-c", script]).env("LIGHTRAIL_LOCAL_ID", id).output().unwrap();
+    let mut bash = Command::new("/bin/bash");
+    for name in ["LIGHTRAIL_LOCAL_ID", "SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID"] {
+        bash.env(name, id);
+    }
+    let output = bash.args(["-c", script]).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -86,9 +257,14 @@ fn nothing_breaks_out_of_its_quotes() {
         "é\u{202e}",
         "%s%n",
     ];
-    for text in hostile {
+    let given = given();
+    let all = hostile.iter().flat_map(|text| DIALECTS.map(|dialect| (*text, dialect)));
+    for (text, dialect) in all {
         let folder = tempfile::tempdir().unwrap();
-        let script = compose(&command(&["%s", text]), &Header::Local, folder.path());
+        let mut wishes = wishes();
+        wishes.environment.insert("HOSTILE".to_owned(), text.to_owned());
+        let (work, head) = (command(&["%s", text]), Head { dialect, wishes });
+        let script = shells(&script(&given, &work, &head, folder.path()));
         let script = format!("cd '{}'\n{script}", folder.path().display());
         let (code, said) = shell(&script, "1");
         assert_eq!((code, said.as_str()), (Some(0), text));
@@ -100,12 +276,13 @@ fn nothing_breaks_out_of_its_quotes() {
     }
     // And drawn ones.
     let letters: Vec<char> = "'\"`$(){}\\;&|<>*?[]!#~ ab\u{e9}-=%".chars().collect();
-    for _ in 0..60 {
+    for dialect in DIALECTS.into_iter().cycle().take(70) {
         let text: String =
             (0..fastrand::usize(1..12)).map(|_| letters[fastrand::usize(..letters.len())]).collect();
         let doubled = text.replace('{', "{{").replace('}', "}}");
         let folder = tempfile::tempdir().unwrap();
-        let script = compose(&command(&["%s", &doubled]), &Header::Local, folder.path());
+        let (work, head) = (command(&["%s", &doubled]), Head { dialect, wishes: wishes() });
+        let script = shells(&script(&given, &work, &head, folder.path()));
         assert_eq!(shell(&script, "1"), (Some(0), text.clone()), "{text}");
     }
 }
@@ -113,7 +290,7 @@ fn nothing_breaks_out_of_its_quotes() {
 #[test]
 fn one_copy_of_a_job_works_and_a_requeue_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let script = compose(&command(&["worked"]), &Header::Local, folder.path());
+    let script = compose(&command(&["worked"]), &local(), folder.path());
     assert_eq!(shell(&script, "7"), (Some(0), "worked".to_owned()));
     let (code, said) = shell(&script, "8");
     assert_eq!(code, Some(i32::from(COPY)));
@@ -125,9 +302,9 @@ fn one_copy_of_a_job_works_and_a_requeue_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let claims = crate::executor::Claims(folder.path().to_owned());
     assert_eq!(claims.fence(&identity().name()).unwrap(), None);
-    let script = compose(&command(&["worked"]), &Header::Local, folder.path());
+    let script = compose(&command(&["worked"]), &local(), folder.path());
     assert_eq!(shell(&script, "7").0, Some(i32::from(COPY)));
     // Nor where no claim can be made; but that is a failure, and no copy.
-    let script = compose(&command(&["worked"]), &Header::Local, &folder.path().join("not there"));
+    let script = compose(&command(&["worked"]), &local(), &folder.path().join("not there"));
     assert_eq!(shell(&script, "7").0, Some(1));
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use lightrail_topics::JobName;
 use lightrail_topics::events::{FailureClass, JobEnd};
 
+use crate::executor::commands::has_any;
 use crate::executor::{SchedulerId, Seen, Sighting};
 
 /// Parts of the messages with which sbatch refuses a job for good.
-const REFUSALS: [&str; 9] = [
+const REFUSALS: [&str; 12] = [
     "invalid partition",
     "Invalid account",
     "Invalid qos",
@@ -18,16 +19,27 @@ const REFUSALS: [&str; 9] = [
     "Requested node configuration is not available",
     "Requested time limit is invalid",
     "This does not look like a batch script",
+    "Requested reservation is invalid",
+    "Reservation not found",
+    "Access denied to requested reservation",
+];
+
+/// How sacct is asked for jobs by name, without the names.
+pub(in crate::executor) const SACCT: [&str; 5] = [
+    "--noheader",
+    "--parsable2",
+    "--allocations",
+    "--starttime=now-7days",
+    "--format=JobIDRaw,JobName,State,ExitCode",
 ];
 
 /// Whether sbatch refuses such a job, now and later.
-pub(super) fn is_refusal(said: &str) -> bool {
-    let said = said.to_lowercase();
-    REFUSALS.iter().any(|refusal| said.contains(&refusal.to_lowercase()))
+pub(in crate::executor) fn is_refusal(said: &str) -> bool {
+    has_any(said, &REFUSALS)
 }
 
 /// Whether scancel says that there is nothing to end any more.
-pub(super) fn has_ended(said: &str) -> bool {
+pub(in crate::executor) fn has_ended(said: &str) -> bool {
     said.contains("Invalid job id specified") || said.contains("already completing or completed")
 }
 
@@ -42,8 +54,8 @@ pub(super) fn squeue(text: &str, names: &BTreeSet<JobName>) -> Vec<Sighting> {
     text.lines().filter_map(read).collect()
 }
 
-/// `sacct --parsable2 --format=JobIDRaw,JobName,State,ExitCode`.
-pub(super) fn sacct(text: &str, names: &BTreeSet<JobName>) -> Vec<Sighting> {
+/// What sacct prints when asked so.
+pub(in crate::executor) fn sacct(text: &str, names: &BTreeSet<JobName>) -> Vec<Sighting> {
     let read = |line: &str| {
         let fields: Vec<&str> = line.split('|').map(str::trim).collect();
         let [id, name, state, code, ..] = fields.as_slice() else { return None };
@@ -85,7 +97,8 @@ fn status(text: &str) -> Option<(u32, u32)> {
     Some((exit.parse().ok()?, signal.parse().ok()?))
 }
 
-fn sighting(
+/// A job that is asked for, of the fields that Slurm prints; `status` is its exit status and its signal.
+pub(in crate::executor) fn sighting(
     id: &str,
     name: &str,
     state: &str,

@@ -1,0 +1,22 @@
+//! A simulated facility from the command line, until it is told to end.
+
+use std::path::Path;
+
+use lightrail_service::command::{self, Failure};
+
+use crate::simulate::Facility;
+use crate::simulate::scenario::Scenario;
+
+/// Serves a scenario.
+pub(super) async fn facility(path: &Path) -> Result<(), Failure> {
+    let scenario = Scenario::load(path)?;
+    lightrail_service::telemetry::start(&scenario.log).map_err(Failure::Usage)?;
+    let stop = command::stopped()?;
+    let facility = Facility::start(scenario).await.map_err(|error| Failure::Other(error.into()))?;
+    say!("a simulated facility, for tests and drills; it is no facility");
+    say!("  SF API 1.2  {}", facility.sfapi());
+    say!("  its tokens  {}", facility.token());
+    say!("  IRI         {}", facility.iri());
+    stop.cancelled().await;
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! PBS by its own commands: PBS Professional and OpenPBS, whose `qstat` speaks JSON and keeps ended jobs, and the older torque
+//! dialect, whose does not. Every look is one `qstat` for all jobs.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use lightrail_topics::JobName;
+use lightrail_topics::events::{FailureClass, JobEnd};
+use serde_json::Value;
+
+use super::commands::{Commands, has_any};
+use super::{Ending, Executor, ExecutorError, SchedulerId, Seen, Sighting, SubmitFault};
+
+/// Parts of the messages with which qsub refuses a job for good.
+const REFUSALS: [&str; 9] = [
+    "unknown queue",
+    "invalid account",
+    "illegal attribute",
+    "unknown resource",
+    "job exceeds queue",
+    "illegal -",
+    "invalid credential",
+    "unauthorized request",
+    "invalid partition",
+];
+
+/// A PBS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pbs {
+    /// Its commands.
+    pub commands: Commands,
+    /// Whether it is torque, or speaks as torque does.
+    pub is_torque: bool,
+}
+
+#[async_trait]
+impl Executor for Pbs {
+    async fn submit(&self, _: &JobName, script: &str) -> Result<SchedulerId, SubmitFault> {
+        let said = self.commands.submit("qsub", &[], script, |said| has_any(said, &REFUSALS)).await?;
+        let id = said.lines().last().unwrap_or_default().trim();
+        id.parse().map_err(|_| SubmitFault::Unknown(format!("qsub said {:?}", said.trim())))
+    }
+
+    async fn look(&self, names: &BTreeSet<JobName>) -> Result<Vec<Sighting>, ExecutorError> {
+        if self.is_torque {
+            return Ok(torque(&self.commands.run("qstat", &["-f"]).await?, names));
+        }
+        let said = self.commands.run("qstat", &["-x", "-f", "-F", "json"]).await?;
+        json(&said, names).ok_or_else(|| ExecutorError {
+            what: "qstat -x -f -F json".to_owned(),
+            why: format!("is no list of jobs: {}", said.chars().take(200).collect::<String>()),
+        })
+    }
+
+    async fn end(&self, id: &SchedulerId, how: Ending) -> Result<(), ExecutorError> {
+        let id = id.to_string();
+        // The wrappers over other schedulers have no qsig: qdel begins with SIGTERM as well, and gives less time.
+        let told = match how {
+            Ending::Finish if !self.is_torque => self.commands.run("qsig", &["-s", "SIGTERM", &id]).await,
+            _ => self.commands.run("qdel", &[&id]).await,
+        };
+        match told {
+            Err(error)
+                if !has_any(
+                    &error.why,
+                    &["unknown job id", "has finished", "invalid state", "invalid job id"],
+                ) =>
+            {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `qstat -x -f -F json`: jobs by their ids.
+fn json(text: &str, names: &BTreeSet<JobName>) -> Option<Vec<Sighting>> {
+    let said: Value = serde_json::from_str(text).ok()?;
+    // Without jobs there is no such member.
+    let Some(jobs) = said.get("Jobs") else { return said.get("timestamp").map(|_| Vec::new()) };
+    let read = |(id, job): (&String, &Value)| {
+        let field = |key: &str| match job.get(key) {
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            _ => None,
+        };
+        let number = |key: &str| field(key).and_then(|text| text.parse::<i64>().ok());
+        let comment = field("comment").unwrap_or_default();
+        let seen = seen(&field("job_state")?, number("Exit_status"), number("substate"), &comment)?;
+        sighting(id, &field("Job_Name")?, seen, names)
+    };
+    Some(jobs.as_object()?.iter().filter_map(read).collect())
+}
+
+/// torque's `qstat -f`: a block per job, `Job Id: 12.host`, then `    key = value`; long values go on after a tab.
+fn torque(text: &str, names: &BTreeSet<JobName>) -> Vec<Sighting> {
+    let read = |block: &str| {
+        let (id, rest) = block.split_once('\n')?;
+        let field = |key: &str| {
+            rest.lines()
+                .find_map(|line| line.trim_start().strip_prefix(key)?.trim_start().strip_prefix('='))
+                .map(str::trim)
+        };
+        let exit = field("exit_status").and_then(|text| text.parse().ok());
+        let seen = seen(field("job_state")?, exit, None, field("comment").unwrap_or_default())?;
+        sighting(id.trim(), field("Job_Name")?, seen, names)
+    };
+    text.split("Job Id:").skip(1).filter_map(read).collect()
+}
+
+fn sighting(id: &str, name: &str, seen: Seen, names: &BTreeSet<JobName>) -> Option<Sighting> {
+    let name: JobName = name.parse().ok()?;
+    if !names.contains(&name) {
+        return None;
+    }
+    Some(Sighting { name, id: id.parse().ok()?, seen })
+}
+
+/// PBS's states. An end is told by its exit status: negative where PBS itself ended or never started it, 256 and a signal's number
+/// where a signal did.
+fn seen(state: &str, exit: Option<i64>, substate: Option<i64>, comment: &str) -> Option<Seen> {
+    let failed = |class, exit: i64| Seen::Ended {
+        end: JobEnd::Failed {
+            class,
+            text: format!("{state} Exit_status {exit} {comment}").trim().to_owned(),
+        },
+        exit: u8::try_from(exit).ok(),
+    };
+    Some(match state {
+        "Q" | "W" | "T" | "M" => Seen::Pending,
+        "H" => Seen::Held,
+        "R" | "B" | "E" | "S" | "U" => Seen::Running,
+        "F" | "X" | "C" => match exit {
+            // Deleted: while it waited there is no exit status at all.
+            _ if substate == Some(91) => {
+                Seen::Ended { end: JobEnd::Cancelled { text: comment.to_owned() }, exit: None }
+            }
+            None => Seen::Ended {
+                end: JobEnd::Cancelled { text: "it has no exit status".to_owned() },
+                exit: None,
+            },
+            Some(0) => Seen::Ended { end: JobEnd::Done, exit: Some(0) },
+            // PBS Pro, and torque.
+            Some(exit @ (-29 | -28 | -12 | -11)) => failed(FailureClass::Timeout, exit),
+            Some(exit @ (-27 | -26 | -10)) => failed(FailureClass::Memory, exit),
+            Some(exit) if exit < 0 => failed(FailureClass::Node, exit),
+            Some(exit @ (265 | 271)) if has_any(comment, &["walltime"]) => {
+                failed(FailureClass::Timeout, exit)
+            }
+            Some(exit) => failed(FailureClass::Application, exit),
+        },
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(found: &[Sighting]) -> String {
+        let lines =
+            found.iter().map(|sighting| format!("{} {} {:?}", sighting.name, sighting.id, sighting.seen));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_pbs_pro_prints_is_read() {
+        // In the shape of OpenPBS 23.06's `qstat -x -f -F json`.
+        let text = r#"{"timestamp":1706798400,"pbs_version":"23.06.06","pbs_server":"pbs","Jobs":{
+            "1.pbs":{"Job_Name":"lra","Job_Owner":"u@pbs","job_state":"Q","queue":"workq","comment":"Not Running: Insufficient amount of resource"},
+            "2.pbs":{"Job_Name":"lrb","job_state":"R","substate":42},
+            "3.pbs":{"Job_Name":"lrc","job_state":"F","substate":92,"Exit_status":0},
+            "4.pbs":{"Job_Name":"lrd","job_state":"F","substate":93,"Exit_status":7},
+            "5.pbs":{"Job_Name":"lre","job_state":"F","substate":91,"Exit_status":271,"comment":"terminated"},
+            "6.pbs":{"Job_Name":"lrf","job_state":"F","Exit_status":-29},
+            "7.pbs":{"Job_Name":"lrg","job_state":"F","Exit_status":-3},
+            "8.pbs":{"Job_Name":"lrh","job_state":"F","Exit_status":265},
+            "9.pbs":{"Job_Name":"lri","job_state":"H"},
+            "10.pbs":{"Job_Name":"somebody's","job_state":"R"},
+            "11.pbs":{"Job_Name":"lrj","job_state":"?"}}}"#;
+        let names = "abcdefghij".chars().map(|letter| format!("lr{letter}").parse().unwrap()).collect();
+        insta::assert_snapshot!(told(&json(text, &names).unwrap()));
+        assert_eq!(
+            json(r#"{"timestamp":1,"pbs_version":"23.06.06","pbs_server":"pbs"}"#, &names),
+            Some(Vec::new())
+        );
+        assert_eq!(json("qstat: cannot connect to server pbs", &names), None);
+    }
+
+    #[test]
+    fn what_torque_prints_is_read() {
+        // As slurm-wlm-torque 22.05 prints it.
+        let text = "Job Id:\t12\n\tJob_Name = lra\n\tJob_Owner = root@n\n\tjob_state = R\n\tqueue = debug\n\n\
+            Job Id:\t13\n\tJob_Name = lrb\n\tjob_state = C\n\texit_status = 0\n\n\
+            Job Id: 14.host\n    Job_Name = lrc\n    job_state = C\n    exit_status = -11\n";
+        let names = "abc".chars().map(|letter| format!("lr{letter}").parse().unwrap()).collect();
+        insta::assert_snapshot!(told(&torque(text, &names)));
+    }
+}
