@@ -33,6 +33,8 @@ pub struct Config {
     pub sites: BTreeMap<SiteName, Site>,
     /// `[decide]`.
     pub decide: Decide,
+    /// `[jid]`: LCLS's job interface, where it is served.
+    pub jid: Option<JidAt>,
     /// `[http]`: where health and metrics are asked for.
     pub listen: SocketAddr,
     /// `[log]`.
@@ -101,6 +103,21 @@ impl Place {
             Self::Iri(_) => "iri",
         }
     }
+}
+
+/// `[jid]`: LCLS's job interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JidAt {
+    /// `listen`.
+    pub listen: SocketAddr,
+    /// `address`: where jobs find it, where that is not where it listens.
+    pub address: Option<String>,
+    /// `public_key`: the file of the key by which the logbook's tokens are checked.
+    pub public_key: Option<PathBuf>,
+    /// `loopback`: whether calls from this machine need no token.
+    pub loopback: bool,
+    /// `time`: how long a workflow's job may run.
+    pub time: Duration,
 }
 
 /// `[decide]`: how patiently is decided.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod decide;
 pub mod executor;
 mod follow;
+pub mod jid;
 mod jwt;
 mod metric;
 pub mod place;

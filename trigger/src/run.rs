@@ -18,6 +18,7 @@ use crate::config::{Config, Place, Site};
 use crate::decide::{Action, Book, Input, Limits};
 use crate::executor::{Claims, Executor, Iri, Local, Script, Sfapi, SubmitFault};
 use crate::follow;
+use crate::jid;
 use crate::metric;
 use lightrail_service::http::{self, ListenError, Readiness};
 
@@ -43,6 +44,9 @@ pub enum TriggerError {
     /// The topics' prefix is no prefix.
     #[error(transparent)]
     Prefix(#[from] PrefixError),
+    /// The job interface cannot be served.
+    #[error(transparent)]
+    Jid(#[from] jid::JidError),
     /// Facilities cannot be called from here.
     #[error("TLS cannot be used")]
     Web(#[source] reqwest::Error),
@@ -102,26 +106,33 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), TriggerE
     let (told, inbox) = mpsc::unbounded_channel();
     let source = format!("lightrail-trigger/{}", config.decider);
     let places = config.sites.iter().map(|(name, site)| Ok((name.clone(), Arc::new(AtSite::new(site)?))));
-    let places = places.collect::<Result<_, TriggerError>>()?;
+    let places = places.collect::<Result<BTreeMap<_, _>, TriggerError>>()?;
+    let jobs = match &config.jid {
+        Some(at) => Some(jid::serve(at.clone(), places.clone()).await?.0),
+        None => None,
+    };
     let mut service = Service { config, topics, connection, readiness, source, places, told, inbox };
     let outcome = tokio::select! {
         outcome = service.live() => outcome,
         () = stop.cancelled() => Ok(()),
     };
     serving.abort();
+    if let Some(jobs) = jobs {
+        jobs.abort();
+    }
     outcome
 }
 
 /// A site's executor, and what its scripts are made of.
 #[derive(Debug)]
-struct AtSite {
-    executor: Arc<dyn Executor>,
-    site: Site,
+pub(crate) struct AtSite {
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) site: Site,
     claims: Claims,
 }
 
 impl AtSite {
-    fn new(site: &Site) -> Result<Self, TriggerError> {
+    pub(crate) fn new(site: &Site) -> Result<Self, TriggerError> {
         let executor: Arc<dyn Executor> = match &site.executor {
             Place::Local => Arc::new(Local::new(site.folder.clone())),
             Place::Slurm(slurm) => Arc::new(slurm.clone()),

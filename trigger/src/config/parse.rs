@@ -9,7 +9,7 @@ use lightrail_service::settings::{self, Kafka, List, Log, Section, Url, topic_na
 use lightrail_service::{settings_from_text, settings_from_words};
 use lightrail_topics::SiteName;
 
-use super::{Config, Decide, Place, Site};
+use super::{Config, Decide, JidAt, Place, Site};
 use crate::executor::{
     Analysis, Commands, Container, Dialect, Engine, Head, History, IriAt, Lsf, Pbs, Preemptible, SfapiAt,
     Sge, Slurm, Wishes, is_constraint, is_image, is_volume, is_word,
@@ -82,6 +82,7 @@ pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
             sites_section.section(name.as_str()).section(site.executor.word()).fault("within", text);
         }
     }
+    let jid = jid(top.section("jid"));
     let http = top.section("http");
     let listen = http.or("listen", ([127, 0, 0, 1], 8744).into());
     http.finish();
@@ -93,6 +94,7 @@ pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
         logbook: logbook.map(|prefix| if prefix == "." { String::new() } else { prefix }),
         sites: sites.into_iter().map(|(name, site)| Some((name, site?))).collect::<Option<_>>()?,
         decide,
+        jid,
         listen,
         log,
     })
@@ -334,6 +336,20 @@ fn container(section: Section<'_, '_>) -> Option<Container> {
     }
     section.finish();
     Some(Container { engine: engine?, image: image?, volumes })
+}
+
+/// Served where it says where to listen.
+fn jid(section: Section<'_, '_>) -> Option<JidAt> {
+    let listen = section.optional("listen");
+    let address = section.optional("address").map(|Url(address)| address);
+    let public_key = section.optional("public_key");
+    let loopback = section.or("loopback", true);
+    let time = section.or("time", 12 * 3600 * SECOND);
+    if section.is_given() && listen.is_none() {
+        section.fault("listen", "is missing: where the job interface is served");
+    }
+    section.finish();
+    Some(JidAt { listen: listen?, address, public_key, loopback, time })
 }
 
 fn decide(section: Section<'_, '_>) -> Decide {

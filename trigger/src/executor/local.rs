@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -71,7 +72,8 @@ impl Local {
         for number in 1_u32.. {
             let id = format!("{name}.{number}");
             let folder = self.spool.join(&id);
-            match std::fs::create_dir(&folder) {
+            // Ours alone: a script may hold what its job was entrusted with.
+            match std::fs::DirBuilder::new().mode(0o700).create(&folder) {
                 Ok(()) => {
                     let id = id.parse().map_err(std::io::Error::other)?;
                     return Ok((id, folder));

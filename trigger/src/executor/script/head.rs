@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use lightrail_topics::JobName;
 
 use super::container::Container;
 use super::{Script, ScriptError, path};
@@ -97,7 +99,9 @@ impl Dialect {
         match self {
             Self::Local => "${LIGHTRAIL_LOCAL_ID:?}",
             Self::Slurm => "${SLURM_JOB_ID:?}",
-            Self::Pbs | Self::Torque => "${PBS_JOBID:?}",
+            Self::Pbs => "${PBS_JOBID:?}",
+            // Where its commands are wrappers over Slurm, only Slurm's is set.
+            Self::Torque => "${PBS_JOBID:-${SLURM_JOB_ID:?}}",
             Self::Lsf => "${LSB_JOBID:?}",
             Self::Sge => "${JOB_ID:?}",
             // Whichever scheduler is behind the interface.
@@ -108,6 +112,17 @@ impl Dialect {
     /// Whether it knows how to start something on each of a job's nodes.
     pub fn starts_on_each_node(self) -> bool {
         self == Self::Slurm
+    }
+}
+
+impl Head {
+    /// Where a job's output is, as its directives say.
+    pub fn output(&self, folder: &Path, name: &JobName, id: &SchedulerId) -> PathBuf {
+        match self.dialect {
+            Dialect::Local => folder.join(id.to_string()).join("out"),
+            Dialect::Slurm | Dialect::Lsf | Dialect::Sge => folder.join(format!("{name}.{id}.out")),
+            Dialect::Pbs | Dialect::Torque | Dialect::Iri => folder.join(format!("{name}.out")),
+        }
     }
 }
 
