@@ -108,6 +108,8 @@ impl<'s> Trigger<'s> {
             let mut words: Vec<&str> = steps.iter().map(|job| job.step.word()).collect();
             // An intent in doubt is said once more before it is submitted.
             words.dedup();
+            // Workers end by being told.
+            words.retain(|word| *word != "withdrawn");
             let all = ["intended", "submitted", "running", "ended"];
             // A job that is shorter than a look was never seen to run.
             ensure!(words == all || words == ["intended", "submitted", "ended"], "{identity}: {words:?}");

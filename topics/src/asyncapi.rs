@@ -6,8 +6,9 @@ use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use crate::events::{
-    DeadLetter, Decider, FileAvailable, FileGone, Image, ImageResult, Indexed, Job, JobAsked, Route,
-    RouteOverride, Rule, RunCorrected, RunIncomplete, RunManifest, Start, TransferEvent, Trial, Wish,
+    Counted, Dataset, DeadLetter, Decider, FileAvailable, FileGone, Image, ImageResult, Indexed, Job,
+    JobAsked, Route, RouteOverride, Rule, RunCorrected, RunGroup, RunIncomplete, RunManifest, RunTags, Start,
+    TransferEvent, Trial, Wish,
 };
 use crate::ids::SiteName;
 use crate::message::Kind;
@@ -77,8 +78,8 @@ fn all_channels() -> Vec<(String, Channel)> {
 /// Which service sends to a channel, and which receives from it.
 fn operators(channel: &Channel) -> Vec<(&'static str, &'static str)> {
     use Topic::{
-        DeadLetters, FilesAvailable, ImagesIndexed, Jobs, Requests, Results, Routes, Rules, Runs,
-        RunsAvailable, Transfers, Trials,
+        DeadLetters, FileCatalog, FilesAvailable, ImagesIndexed, Jobs, Requests, Results, Routes, Rules,
+        Runs, RunsAvailable, Transfers, Trials,
     };
     let Channel::Of(topic) = *channel else { return vec![("analysis", "send"), ("analysis", "receive")] };
     let mut found = Vec::new();
@@ -102,7 +103,9 @@ fn operators(channel: &Channel) -> Vec<(&'static str, &'static str)> {
     if matches!(topic, Rules | Jobs) {
         found.push(("trigger", "send"));
     }
-    if matches!(topic, Rules | Jobs | Runs | FilesAvailable | RunsAvailable | ImagesIndexed | Results) {
+    if matches!(topic, Rules | Jobs | Runs | FileCatalog | FilesAvailable | RunsAvailable)
+        || matches!(topic, ImagesIndexed | Results)
+    {
         found.push(("trigger", "receive"));
     }
     found
@@ -217,6 +220,26 @@ fn message(kind: Kind, generator: &mut SchemaGenerator) -> Value {
             generator.subschema_for::<JobAsked>().to_value(),
             "a MANUAL rule is to fire for a run",
             "asked@rule/experiment/run",
+        ),
+        Kind::RunTags => (
+            generator.subschema_for::<RunTags>().to_value(),
+            "the tags of a run; a tombstone takes them off",
+            "tags@experiment/run",
+        ),
+        Kind::RunGroup => (
+            generator.subschema_for::<RunGroup>().to_value(),
+            "runs that belong together; a tombstone takes the group away",
+            "group@experiment/group",
+        ),
+        Kind::Dataset => (
+            generator.subschema_for::<Dataset>().to_value(),
+            "which runs belong to a dataset; a tombstone takes it away",
+            "dataset@experiment/dataset",
+        ),
+        Kind::Counted => (
+            generator.subschema_for::<Counted>().to_value(),
+            "how far a topic is counted, and what has changed since the message before",
+            "counted@topic",
         ),
         Kind::Settled => (
             json!({ "type": "null" }),

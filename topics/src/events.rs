@@ -20,9 +20,15 @@ use crate::time::Millis;
 
 pub use file::{FileAvailable, FileEvent, FileGone, FileTiming, Registration, Verified};
 pub use image::{ConfigurePlace, Extent, ExtentKind, Image, IndexPosition, IndexState, Indexed, ShotData};
-pub use job::{Decider, FailureClass, Job, JobAsked, JobEnd, JobIdentity, JobStep, asked_key, decider_key};
+pub use job::{
+    Counted, Decider, FailureClass, Job, JobAsked, JobEnd, JobIdentity, JobStep, ReadUpTo, ResultsOf,
+    Withdrawal, asked_key, counted_key, decider_key,
+};
 pub use result::{ImageResult, Numbers, Outcome, Stage, StageTimes};
-pub use rule::{Argument, Field, Piece, Rule, Task, Trigger, Work};
+pub use rule::{
+    Argument, Class, Dataset, Field, Piece, Rule, RunGroup, RunParam, RunRange, RunTags, TagsOf, Task,
+    Trigger, Work, dataset_key, group_key, tags_key,
+};
 pub use run::{
     ClosedBy, LeftOut, ManifestFile, MissingFile, RunCorrected, RunEvent, RunIncomplete, RunManifest,
 };

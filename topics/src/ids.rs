@@ -126,6 +126,21 @@ name_id!(
     "1 to 32 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 );
 name_id!(
+    /// A tag that people put on runs: `sample-a`.
+    TagName, "tag", 64, word,
+    "1 to 64 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+);
+name_id!(
+    /// The name of a group of an experiment's runs: `detector-at-95mm`.
+    GroupName, "run group", 64, word,
+    "1 to 64 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+);
+name_id!(
+    /// The name of a dataset of an experiment: `lysozyme`.
+    DatasetName, "dataset", 64, word,
+    "1 to 64 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+);
+name_id!(
     /// A job's name at its scheduler, made of its identity; some keep 15 characters.
     JobName, "job", 15, word,
     "1 to 15 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$"

@@ -116,6 +116,11 @@ impl Lfn {
         self.number("-s", 2).and_then(|n| u16::try_from(n).ok())
     }
 
+    /// Whether it is of one of LCLS's recorder streams, 80 and above: slow controls, often late or never there.
+    pub fn is_recorders(&self) -> bool {
+        self.stream().is_some_and(|stream| stream >= 80)
+    }
+
     /// The chunk, where the name has one: `-c00`, `-c000`. A stream's next chunk is a new file in mid-run.
     pub fn chunk(&self) -> Option<u16> {
         self.number("-c", 2).and_then(|n| u16::try_from(n).ok())

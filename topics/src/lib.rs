@@ -15,11 +15,13 @@ pub mod message;
 pub mod record;
 pub mod time;
 pub mod topic;
+pub mod when;
 
 pub use checksum::{Checksum, ChecksumKind};
 pub use ids::{
-    AttemptId, DeciderName, Experiment, FileAtSite, Generation, IdError, Instrument, JobName, MoverName,
-    RuleName, RunAtSite, RunKey, RunNumber, SiteName, TaskName, TransferId, WorkerName,
+    AttemptId, DatasetName, DeciderName, Experiment, FileAtSite, Generation, GroupName, IdError, Instrument,
+    JobName, MoverName, RuleName, RunAtSite, RunKey, RunNumber, SiteName, TagName, TaskName, TransferId,
+    WorkerName,
 };
 pub use image::{
     EventId, FileName, Fingerprint, ImageInTrial, ImageKey, RunInTrial, RunInTrialAtSite, TrialKey,
@@ -31,3 +33,4 @@ pub use message::{CloudEvent, Kind, Message};
 pub use record::{DecodeError, Event, Record, decode};
 pub use time::{LogTime, Millis};
 pub use topic::{Channel, SiteTopic, Topic, TopicSpec, Topics};
+pub use when::{When, WhenError};

@@ -7,6 +7,8 @@ pub mod book;
 mod lenient;
 pub mod python;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::checksum::Checksum;
@@ -15,6 +17,7 @@ use crate::ids::{Experiment, IdError, RunNumber, SiteName};
 use crate::lfn::{Lfn, LfnError};
 use crate::time::LogTime;
 use crate::topic::Topic;
+use crate::when::Literal;
 
 pub use lenient::mend;
 
@@ -107,6 +110,12 @@ pub struct RunDoc {
     pub begin_time: Option<LogTime>,
     /// When it ended.
     pub end_time: Option<LogTime>,
+    /// `type`, such as `DATA`.
+    pub kind: Option<String>,
+    /// `sample`.
+    pub sample: Option<String>,
+    /// The run's table of parameters, names as people know them. What is neither number, text, true nor false is left out.
+    pub params: BTreeMap<String, Literal>,
     /// Whether `end_time` is there at all, readable or not: the run takes no more data.
     pub closed: bool,
     /// Its files. `None` is "not said", which is not "none": later Updates leave it out.
@@ -250,11 +259,28 @@ pub fn run_doc(experiment: &Experiment, document: &Map<String, Value>) -> Result
         num,
         begin_time: lenient::optional(document, "begin_time", &mut unread, lenient::time),
         end_time: lenient::optional(document, "end_time", &mut unread, lenient::time),
+        kind: lenient::optional(document, "type", &mut unread, |value| value.as_str().map(str::to_owned)),
+        sample: lenient::optional(document, "sample", &mut unread, |value| value.as_str().map(str::to_owned)),
+        params: document.get("params").and_then(Value::as_object).map(params).unwrap_or_default(),
         closed: document.get("end_time").is_some_and(|end| !end.is_null()),
         file_catalog,
         bad_files,
         unread,
     })
+}
+
+/// The database cannot have `.` and `$` in names and keeps look-alikes in their place.
+fn params(table: &Map<String, Value>) -> BTreeMap<String, Literal> {
+    let named = table.iter().filter_map(|(name, value)| {
+        let value = match value {
+            Value::Number(number) => Literal::Number(number.as_f64()?),
+            Value::String(text) => Literal::Text(text.clone()),
+            Value::Bool(truth) => Literal::Truth(*truth),
+            Value::Null | Value::Array(_) | Value::Object(_) => return None,
+        };
+        Some((name.replace('\u{ff0e}', ".").replace('\u{ff04}', "$"), value))
+    });
+    named.collect()
 }
 
 /// Reads a file's document, as `file_catalog` messages and the REST interface give it.

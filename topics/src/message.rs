@@ -7,12 +7,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{
-    DeadLetter, Decider, FileAvailable, FileGone, Image, ImageResult, Indexed, Job, JobAsked, Route,
-    RouteOverride, Rule, RunCorrected, RunIncomplete, RunManifest, Start, TransferEvent, Trial, Wish,
-    WishKey, asked_key, decider_key,
+    Counted, Dataset, DeadLetter, Decider, FileAvailable, FileGone, Image, ImageResult, Indexed, Job,
+    JobAsked, Route, RouteOverride, Rule, RunCorrected, RunGroup, RunIncomplete, RunManifest, RunTags, Start,
+    TransferEvent, Trial, Wish, WishKey, asked_key, counted_key, dataset_key, decider_key, group_key,
+    tags_key,
 };
 use crate::ids::{
-    Experiment, FileAtSite, Generation, MoverName, RuleName, RunAtSite, RunKey, SiteName, TransferId,
+    DatasetName, Experiment, FileAtSite, Generation, GroupName, MoverName, RuleName, RunAtSite, RunKey,
+    SiteName, TransferId,
 };
 use crate::image::ImageInTrial;
 use crate::lfn::Lfn;
@@ -62,11 +64,19 @@ pub enum Kind {
     Decider,
     /// A rule is to fire by hand.
     JobAsked,
+    /// The tags of a run.
+    RunTags,
+    /// Runs that belong together.
+    RunGroup,
+    /// Which runs belong to a dataset.
+    Dataset,
+    /// How far a topic is counted.
+    Counted,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::FileAvailable,
         Self::FileGone,
         Self::RunAvailable,
@@ -87,6 +97,10 @@ impl Kind {
         Self::Job,
         Self::Decider,
         Self::JobAsked,
+        Self::RunTags,
+        Self::RunGroup,
+        Self::Dataset,
+        Self::Counted,
     ];
 
     /// The text of `ce_type`.
@@ -112,6 +126,10 @@ impl Kind {
             Self::Job => "job",
             Self::Decider => "decider",
             Self::JobAsked => "job.asked",
+            Self::RunTags => "run.tags",
+            Self::RunGroup => "run.group",
+            Self::Dataset => "dataset",
+            Self::Counted => "counted",
         }
     }
 
@@ -128,8 +146,8 @@ impl Kind {
             Self::Indexed => Topic::ImagesIndexed,
             Self::Result => Topic::Results,
             Self::Trial => Topic::Trials,
-            Self::Rule => Topic::Rules,
-            Self::Job | Self::Decider | Self::JobAsked => Topic::Jobs,
+            Self::Rule | Self::RunTags | Self::RunGroup | Self::Dataset => Topic::Rules,
+            Self::Job | Self::Decider | Self::JobAsked | Self::Counted => Topic::Jobs,
             Self::Image => return matches!(channel, Channel::At(..)),
             Self::Settled => return !channel.is_logbooks(),
         };
@@ -463,6 +481,40 @@ pub fn trial(event: &Trial, source: &str, at: Millis) -> Message {
 /// A rule, on `rules`; `None` takes it away.
 pub fn rule(name: &RuleName, rule: Option<&Rule>, source: &str, at: Millis) -> Message {
     keyed(Kind::Rule, Topic::Rules, name.to_string(), rule, source, at)
+}
+
+/// The tags of a run, on `rules`; `None` takes them off.
+pub fn run_tags(run: &RunKey, tags: Option<&RunTags>, source: &str, at: Millis) -> Message {
+    keyed(Kind::RunTags, Topic::Rules, tags_key(run), tags, source, at)
+}
+
+/// A group of runs, on `rules`; `None` takes it away.
+pub fn run_group(
+    experiment: &Experiment,
+    name: &GroupName,
+    group: Option<&RunGroup>,
+    source: &str,
+    at: Millis,
+) -> Message {
+    keyed(Kind::RunGroup, Topic::Rules, group_key(experiment, name), group, source, at)
+}
+
+/// A dataset, on `rules`; `None` takes it away.
+pub fn dataset(
+    experiment: &Experiment,
+    name: &DatasetName,
+    dataset: Option<&Dataset>,
+    source: &str,
+    at: Millis,
+) -> Message {
+    keyed(Kind::Dataset, Topic::Rules, dataset_key(experiment, name), dataset, source, at)
+}
+
+/// How far a topic is counted, on `jobs`.
+pub fn counted(event: &Counted, source: &str) -> Message {
+    let key = counted_key(&event.topic);
+    let id = format!("{}:{}#{}", Kind::Counted, event.topic, event.number);
+    Message::new(Kind::Counted, Topic::Jobs, key, id, Some(plain(event)), source, event.at)
 }
 
 /// A step of a job's life, on `jobs`.

@@ -8,10 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::events::{
-    DeadLetter, Decider, FileEvent, Image, ImageResult, Indexed, Job, JobAsked, Route, RouteOverride, Rule,
-    RunEvent, Start, TransferEvent, Trial, Wish, WishKey, asked_key, decider_key,
+    Counted, Dataset, DeadLetter, Decider, FileEvent, Image, ImageResult, Indexed, Job, JobAsked, Route,
+    RouteOverride, Rule, RunEvent, RunGroup, RunTags, Start, TransferEvent, Trial, Wish, WishKey, asked_key,
+    counted_key, dataset_key, decider_key, group_key, tags_key,
 };
-use crate::ids::{Experiment, FileAtSite, IdError, JobName, RuleName, RunAtSite, SiteName};
+use crate::ids::{
+    DatasetName, Experiment, FileAtSite, GroupName, IdError, JobName, RuleName, RunAtSite, RunKey, SiteName,
+};
 use crate::logbook::{self, LogbookError, LogbookEvent, LogbookTopic};
 use crate::message::Kind;
 use crate::time::Millis;
@@ -124,6 +127,14 @@ pub enum Event {
     Trial(Trial),
     /// What starts work; `None` is a rule taken away.
     Rule(RuleName, Option<Rule>),
+    /// The tags of a run; `None` is all of them taken off.
+    RunTags(RunKey, Option<RunTags>),
+    /// Runs that belong together; `None` is a group taken away.
+    RunGroup(Experiment, GroupName, Option<RunGroup>),
+    /// Which runs belong to a dataset; `None` is one taken away.
+    Dataset(Experiment, DatasetName, Option<Dataset>),
+    /// How far a topic is counted.
+    Counted(Counted),
     /// A step of a job's life.
     Job(Job),
     /// Who decides.
@@ -265,13 +276,7 @@ pub fn decode(topics: &Topics, record: &Record) -> Result<Event, DecodeError> {
             agree(record, &event.key())?;
             Ok(Event::Result(event))
         }
-        Topic::Rules => {
-            let (name, rule) = (parsed_key(record)?, value_or_none::<Rule>(record, "rule")?);
-            if let Some(rule) = &rule {
-                agree(record, &rule.rule)?;
-            }
-            Ok(Event::Rule(name, rule))
-        }
+        Topic::Rules => rule(record),
         Topic::Jobs => job(record),
         // Nothing is said there yet.
         Topic::Reflections => Err(DecodeError::Topic(record.topic.to_string())),
@@ -294,8 +299,52 @@ fn request(record: &Record) -> Result<Event, DecodeError> {
     Ok(Event::Wish(parsed_key(record)?, value_or_none(record, "wish")?))
 }
 
+fn rule(record: &Record) -> Result<Event, DecodeError> {
+    let key = text_key(record)?;
+    if let Some(run) = key.strip_prefix("tags@") {
+        let tags = value_or_none::<RunTags>(record, "run's tags")?;
+        if let Some(tags) = &tags {
+            agree(record, &tags_key(&tags.run))?;
+        }
+        return Ok(Event::RunTags(run.parse().map_err(DecodeError::Key)?, tags));
+    }
+    if let Some(name) = key.strip_prefix("group@") {
+        let group = value_or_none::<RunGroup>(record, "group of runs")?;
+        if let Some(group) = &group {
+            agree(record, &group_key(&group.experiment, &group.group))?;
+        }
+        let (experiment, name) = of_experiment(name)?;
+        return Ok(Event::RunGroup(experiment, name, group));
+    }
+    if let Some(name) = key.strip_prefix("dataset@") {
+        let dataset = value_or_none::<Dataset>(record, "dataset")?;
+        if let Some(dataset) = &dataset {
+            agree(record, &dataset_key(&dataset.experiment, &dataset.dataset))?;
+        }
+        let (experiment, name) = of_experiment(name)?;
+        return Ok(Event::Dataset(experiment, name, dataset));
+    }
+    let (name, rule) = (parsed_key(record)?, value_or_none::<Rule>(record, "rule")?);
+    if let Some(rule) = &rule {
+        agree(record, &rule.rule)?;
+    }
+    Ok(Event::Rule(name, rule))
+}
+
+/// A name within an experiment: `mfxlv9518/lysozyme`.
+fn of_experiment<N: std::str::FromStr<Err = IdError>>(text: &str) -> Result<(Experiment, N), DecodeError> {
+    let (experiment, name) = text.split_once('/').unwrap_or((text, ""));
+    let experiment = experiment.parse().map_err(DecodeError::Key)?;
+    Ok((experiment, name.parse().map_err(DecodeError::Key)?))
+}
+
 fn job(record: &Record) -> Result<Event, DecodeError> {
     let key = text_key(record)?;
+    if key.starts_with("counted@") {
+        let counted: Counted = value(record, "count of a topic")?;
+        agree(record, &counted_key(&counted.topic))?;
+        return Ok(Event::Counted(counted));
+    }
     if key.starts_with("decider@") {
         let decider: Decider = value(record, "decider")?;
         agree(record, &decider_key(&decider.decider))?;

@@ -13,7 +13,9 @@ macro_rules! say {
 
 mod explain;
 mod kafka;
+mod rehearse;
 mod rules;
+mod sets;
 mod simulate;
 
 use std::net::SocketAddr;
@@ -70,6 +72,20 @@ enum Command {
         #[command(subcommand)]
         command: rules::Rules,
     },
+    /// Tags that people put on runs.
+    Tags {
+        #[command(subcommand)]
+        command: sets::Tags,
+    },
+    /// Groups of runs and datasets: which runs a rule is about.
+    Datasets {
+        #[command(subcommand)]
+        command: sets::Datasets,
+    },
+    /// Say what a file's rules would have done with all that has happened. Nothing is submitted.
+    DryRun(rehearse::DryRun),
+    /// Put a rule once more for earlier runs, under a new trial: as reprocessing, which gives way to live runs.
+    Replay(rehearse::Replay),
     /// Have a MANUAL rule fire for a run, once more with each call.
     Ask {
         /// The rule.
@@ -92,6 +108,8 @@ enum Command {
         experiment: Experiment,
         /// The run.
         run: RunNumber,
+        /// This rule only.
+        rule: Option<RuleName>,
         #[command(flatten)]
         file: ConfigFile,
     },
@@ -133,10 +151,16 @@ async fn obey(command: Command) -> Result<(), Failure> {
         }
         Command::Topics { file, create } => kafka::topics(&file.load()?, create).await,
         Command::Rules { command } => command.obey().await,
+        Command::Tags { command } => command.obey().await,
+        Command::Datasets { command } => command.obey().await,
+        Command::DryRun(asked) => asked.obey().await,
+        Command::Replay(asked) => asked.obey().await,
         Command::Ask { rule, experiment, run, file } => {
             rules::ask(&file.load()?, rule, RunKey { experiment, run }).await
         }
         Command::SimulateFacility { scenario } => simulate::facility(&scenario).await,
-        Command::Explain { experiment, run, file } => explain::explain(&file.load()?, experiment, run).await,
+        Command::Explain { experiment, run, rule, file } => {
+            explain::explain(&file.load()?, experiment, run, rule).await
+        }
     }
 }

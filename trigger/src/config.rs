@@ -54,6 +54,8 @@ pub struct Site {
     pub claims: PathBuf,
     /// `at_once`: jobs that are not over, at most.
     pub at_once: u32,
+    /// `for_live`: how many of these reprocessing never takes.
+    pub for_live: u16,
     /// `[sites.<NAME>.analysis]`: how workers are started there.
     pub analysis: Option<Analysis>,
 }
@@ -129,6 +131,8 @@ pub struct Decide {
     pub grace: Duration,
     /// `again`: a failed job is tried again after so long, times its attempts.
     pub again: Duration,
+    /// `lands_within`: so long room is kept for a run that has ended and is not at its site yet.
+    pub lands_within: Duration,
     /// `patience`: how long another's open transaction is waited for.
     pub patience: Duration,
 }

@@ -4,19 +4,35 @@
 //! An intent is committed before its job is submitted. A job that somebody may have submitted is looked up by its name until
 //! the grace time has passed; only then it is submitted once more, and the claim that each copy makes first lets one work.
 
+#[cfg(test)]
+mod beam_tests;
 mod book;
 mod fire;
 mod life;
+mod rehearse;
+mod room;
+#[cfg(test)]
+mod rule_tests;
+mod runs;
 #[cfg(test)]
 mod tests;
+mod wanted;
+mod when;
 
-use lightrail_topics::events::{Indexed, Job, Rule};
-use lightrail_topics::{JobName, RuleName, RunAtSite, RunInTrial, RunKey, SiteName};
+use std::collections::BTreeSet;
 
-pub use book::{AtSite, Book, Limits};
-pub(crate) use fire::is_fired;
-pub use fire::{Condition, Known, What};
-pub use life::Phase;
+use lightrail_topics::events::{Dataset, Indexed, Job, ResultsOf, Rule, RunRange};
+use lightrail_topics::{
+    DatasetName, Experiment, GroupName, JobName, Lfn, Millis, RuleName, RunAtSite, RunInTrial, RunKey,
+    SiteName, TagName,
+};
+
+pub use book::{Book, Limits};
+pub use fire::{Condition, What};
+pub use life::{Life, Phase};
+pub use rehearse::{Fired, rehearse};
+pub use runs::{AtSite, Belongs, Nonrec, Run, Said, Tally};
+pub use when::Verdict;
 
 use crate::executor::{Ending, SchedulerId, Sighting, SubmitFault};
 
@@ -25,16 +41,39 @@ use crate::executor::{Ending, SchedulerId, Sighting, SubmitFault};
 pub enum Input {
     /// A rule was put on its topic, or taken away.
     Rule(RuleName, Option<Rule>),
-    /// A run takes no more data.
-    RunEnded(RunKey),
-    /// A file of a run is available at a site.
-    FileAvailable(RunAtSite),
-    /// A run is available at a site, with so many files.
-    RunAvailable(RunAtSite, usize),
+    /// All tags of a run.
+    Tags(RunKey, BTreeSet<TagName>),
+    /// Runs that belong together; none takes the group away.
+    Group(Experiment, GroupName, Option<Vec<RunRange>>),
+    /// A dataset; none takes it away.
+    Dataset(Experiment, DatasetName, Option<Dataset>),
+    /// The logbook has said something of a run.
+    Said(RunKey, Said),
+    /// A file of a run was registered.
+    Registered(RunKey, Lfn),
+    /// A run takes no more data; when it ended, where that is known.
+    RunEnded(RunKey, Option<Millis>),
+    /// A file of a run is available at a site, with so many bytes.
+    FileAvailable(RunAtSite, Lfn, u64),
+    /// A file of a run is no longer at a site.
+    FileGone(RunAtSite, Lfn),
+    /// A run is available at a site, with these files, or was corrected; when it ended, where that is known.
+    RunAvailable(RunAtSite, Tally, Option<Millis>),
+    /// An ended run lacks files at a site.
+    RunIncomplete {
+        /// Which and where.
+        run: RunAtSite,
+        /// Whether all that it lacks are recorders' files.
+        recorders_only: bool,
+        /// When this was known.
+        at: Millis,
+    },
     /// How far a run's images are published.
     Indexed(Indexed),
     /// An image of a run has its result.
     Result(RunInTrial),
+    /// How many results runs had when a decider counted them.
+    Counted(Vec<ResultsOf>),
     /// A step of a job was committed: by this decider now, or found at its start.
     Job(Job),
     /// A MANUAL rule is to fire for a run, for the how manieth time.
@@ -50,8 +89,34 @@ pub enum Input {
         /// What it knows.
         seen: Vec<Sighting>,
     },
-    /// No copy of the job can begin to work any more.
-    Fenced(JobName),
+    /// A job's claim is taken: no copy of it can begin to work any more.
+    Fenced {
+        /// The job.
+        job: JobName,
+        /// Whether a copy of it had begun before.
+        claimed: bool,
+    },
+}
+
+impl Input {
+    /// The run whose rules it may make fire.
+    pub fn run(&self) -> Option<&RunKey> {
+        match self {
+            Self::Tags(run, _)
+            | Self::Said(run, _)
+            | Self::Registered(run, _)
+            | Self::RunEnded(run, _)
+            | Self::Asked(_, run, _) => Some(run),
+            Self::FileAvailable(at, ..)
+            | Self::FileGone(at, _)
+            | Self::RunAvailable(at, ..)
+            | Self::RunIncomplete { run: at, .. } => Some(&at.run),
+            Self::Indexed(indexed) => Some(&indexed.run),
+            Self::Result(of) => Some(&of.run),
+            Self::Job(job) => Some(&job.identity.run),
+            _ => None,
+        }
+    }
 }
 
 /// What a decider wants done.

@@ -1,20 +1,25 @@
-//! What the trigger reads of Kafka: rules, runs, files, how far results are, and its own jobs; all to the present end, then as it
-//! comes. The topics are the truth and are read whole at every start; no position is kept anywhere. Decides nothing.
+//! What the trigger reads of Kafka: rules, tags and datasets, runs, files, how far results are, and its own jobs; all to the
+//! present end, then as it comes. The topics are the truth and are read at every start; results, of which there are many, from
+//! where the decider before has counted them. Decides nothing.
+
+mod counting;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lightrail_topics::events::{FileEvent, RunEvent};
+use lightrail_topics::events::{FileEvent, RunEvent, RunManifest};
 use lightrail_topics::kafka::{Admin, Connection, Isolation, KafkaError, Offset, Reader, fold_to_end};
 use lightrail_topics::{
-    Event, LogbookEvent, Millis, Record, RunAtSite, RunInTrial, RunKey, Topic, Topics, decode,
+    Event, LogTime, LogbookEvent, Millis, Record, RunAtSite, RunInTrial, RunKey, Topic, Topics, decode,
 };
 
-use crate::decide::{Book, Input};
+use crate::decide::{Book, Input, Said, Tally};
 use crate::metric;
 
-/// What is followed; the trigger's own topic too, for another one may say there that it decides now. The logbook's runs only where
-/// they are wanted.
+pub(crate) use counting::Counting;
+
+/// What is followed; the trigger's own topic too, for another one may say there that it decides now. The logbook's topics only
+/// where they are wanted. In the order in which they are read at a start: counts before what is counted.
 pub(crate) fn followed(logbook: bool) -> Vec<Topic> {
     let mut wanted = vec![
         Topic::Rules,
@@ -25,7 +30,7 @@ pub(crate) fn followed(logbook: bool) -> Vec<Topic> {
         Topic::Results,
     ];
     if logbook {
-        wanted.push(Topic::Runs);
+        wanted.extend([Topic::Runs, Topic::FileCatalog]);
     }
     wanted
 }
@@ -35,6 +40,7 @@ struct Read {
     book: Book,
     next: BTreeMap<(String, i32), i64>,
     epoch: u64,
+    counting: Counting,
 }
 
 /// Everything that is there, read into a book, and where reading goes on.
@@ -43,6 +49,8 @@ pub(crate) struct Begun {
     pub(crate) book: Book,
     /// The newest epoch of any decider.
     pub(crate) epoch: u64,
+    /// How far results are counted, and said to be.
+    pub(crate) counting: Counting,
     positions: Vec<(String, i32, Offset)>,
 }
 
@@ -55,14 +63,32 @@ pub(crate) async fn begin(
     limit: Duration,
 ) -> Result<Begun, KafkaError> {
     let admin = Admin::new(connection, limit);
-    let names: Vec<String> = followed(logbook).into_iter().map(|topic| topics.name(topic)).collect();
+    let followed = followed(logbook);
+    let results = topics.name(Topic::Results);
     // Those that nothing was written to begin at their first offset.
-    let mut next = BTreeMap::new();
-    for name in &names {
-        for (partition, first, _) in admin.watermarks(name).await? {
+    let (mut next, mut ends) = (BTreeMap::new(), BTreeMap::new());
+    for topic in &followed {
+        let name = topics.name(*topic);
+        for (partition, first, end) in admin.watermarks(&name).await? {
             next.insert((name.clone(), partition), first);
+            if *topic == Topic::Results {
+                ends.insert(partition, (first, end));
+            }
         }
     }
+    let counts = counting::last(connection, topics, limit).await?;
+    let (counting, counts) = match counts.filter(|counts| counts.fit(&ends)) {
+        Some(counts) => (counts.counting, counts.results),
+        // None, or of a topic that was made anew: counted from its beginning.
+        None => (Counting::new(&ends), Vec::new()),
+    };
+    let mut from = BTreeMap::new();
+    for (partition, offset) in counting.positions() {
+        next.insert((results.clone(), partition), offset);
+        from.insert((results.clone(), partition), offset);
+    }
+    let mut into = Read { book, next, epoch: 0, counting };
+    into.book.take(Input::Counted(counts), Millis(0));
     let ours = topics.clone();
     let take = move |read: &mut Read, record: Record| {
         if let Some(next) = read.next.get_mut(&(record.topic.to_string(), record.partition)) {
@@ -70,15 +96,16 @@ pub(crate) async fn begin(
         }
         read.epoch = read.epoch.max(epoch(&ours, &record).unwrap_or(0));
         if let Some(input) = understood(&ours, &record) {
+            read.counting.taken(&record, &results, &input);
             // Nothing of what is read depends on the time.
             read.book.take(input, Millis(0));
         }
     };
-    let into = Read { book, next, epoch: 0 };
-    let read = fold_to_end(connection, &names, &BTreeMap::new(), limit, into, take).await?;
+    let names: Vec<String> = followed.into_iter().map(|topic| topics.name(topic)).collect();
+    let read = fold_to_end(connection, &names, &from, limit, into, take).await?;
     let positions =
         read.next.into_iter().map(|((topic, partition), next)| (topic, partition, Offset::At(next)));
-    Ok(Begun { book: read.book, epoch: read.epoch, positions: positions.collect() })
+    Ok(Begun { book: read.book, epoch: read.epoch, counting: read.counting, positions: positions.collect() })
 }
 
 impl Begun {
@@ -86,6 +113,32 @@ impl Begun {
     pub(crate) fn follow(&self, connection: &Connection) -> Result<Reader, KafkaError> {
         Reader::assign(connection, &self.positions, Isolation::ReadCommitted)
     }
+}
+
+/// All that was ever said of runs, with when, in the order of time; results only where they are wanted. Of compacted topics only
+/// the newest is there.
+pub(crate) async fn history(
+    connection: &Connection,
+    topics: &Topics,
+    logbook: bool,
+    results: bool,
+    limit: Duration,
+) -> Result<Vec<(Millis, Input)>, KafkaError> {
+    let wanted = followed(logbook).into_iter().filter(|topic| match topic {
+        Topic::Jobs => false,
+        Topic::Results => results,
+        _ => true,
+    });
+    let names: Vec<String> = wanted.map(|topic| topics.name(topic)).collect();
+    let ours = topics.clone();
+    let take = move |read: &mut Vec<(Millis, Input)>, record: Record| {
+        if let Some(input) = understood(&ours, &record) {
+            read.push((record.timestamp.unwrap_or(Millis(0)), input));
+        }
+    };
+    let mut read = fold_to_end(connection, &names, &BTreeMap::new(), limit, Vec::new(), take).await?;
+    read.sort_by_key(|(at, _)| *at);
+    Ok(read)
 }
 
 /// The newest epoch that any decider has said.
@@ -121,6 +174,14 @@ pub(crate) fn understood(topics: &Topics, record: &Record) -> Option<Input> {
     };
     match event {
         Event::Rule(name, rule) => Some(Input::Rule(name, rule)),
+        Event::RunTags(run, tags) => {
+            let tags = tags.map_or_else(Default::default, |tags| tags.tags.into_iter().collect());
+            Some(Input::Tags(run, tags))
+        }
+        Event::RunGroup(experiment, name, group) => {
+            Some(Input::Group(experiment, name, group.map(|group| group.runs)))
+        }
+        Event::Dataset(experiment, name, set) => Some(Input::Dataset(experiment, name, set)),
         Event::Job(job) => Some(Input::Job(job)),
         Event::JobAsked(asked) => Some(Input::Asked(asked.rule, asked.run, asked.request)),
         Event::Indexed(indexed) => Some(Input::Indexed(indexed)),
@@ -128,17 +189,42 @@ pub(crate) fn understood(topics: &Topics, record: &Record) -> Option<Input> {
             Some(Input::Result(RunInTrial { run: result.image.run, trial: result.trial }))
         }
         Event::File(FileEvent::Available(file)) => {
-            Some(Input::FileAvailable(RunAtSite { run: file.run, site: file.site }))
+            Some(Input::FileAvailable(RunAtSite { run: file.run, site: file.site }, file.lfn, file.size))
         }
-        Event::Run(RunEvent::Available(manifest)) => {
-            let files = manifest.files.len();
-            Some(Input::RunAvailable(RunAtSite { run: manifest.run, site: manifest.site }, files))
+        Event::File(FileEvent::Gone(file)) => {
+            Some(Input::FileGone(RunAtSite { run: file.run, site: file.site }, file.lfn))
         }
+        Event::Run(RunEvent::Available(manifest)) => Some(available(&manifest)),
+        Event::Run(RunEvent::Corrected(corrected)) => Some(available(&corrected.manifest)),
         // Closed, whatever it lacks.
-        Event::Run(RunEvent::Incomplete(incomplete)) => Some(Input::RunEnded(incomplete.run)),
-        Event::Logbook(LogbookEvent::Run { experiment, run: Some(run), .. }) if run.closed => {
-            Some(Input::RunEnded(RunKey { experiment, run: run.num }))
+        Event::Run(RunEvent::Incomplete(incomplete)) => Some(Input::RunIncomplete {
+            recorders_only: incomplete.missing.iter().all(|file| file.lfn.is_recorders()),
+            run: RunAtSite { run: incomplete.run, site: incomplete.site },
+            at: incomplete.at,
+        }),
+        Event::Logbook(LogbookEvent::Run { experiment, run: Some(run), .. }) => {
+            let files = run.file_catalog.into_iter().flatten().map(|file| file.lfn).collect();
+            let said = Said {
+                began: run.begin_time.map(LogTime::millis),
+                ended: run.end_time.map(LogTime::millis),
+                closed: run.closed,
+                kind: run.kind,
+                sample: run.sample,
+                params: run.params,
+                files,
+            };
+            Some(Input::Said(RunKey { experiment, run: run.num }, said))
+        }
+        Event::Logbook(LogbookEvent::File { experiment, file: Some(file), .. }) => {
+            Some(Input::Registered(RunKey { experiment, run: file.run? }, file.lfn))
         }
         _ => None,
     }
+}
+
+/// What a manifest says; whoever did not say when the run ended has known it by then.
+fn available(manifest: &RunManifest) -> Input {
+    let at = RunAtSite { run: manifest.run.clone(), site: manifest.site.clone() };
+    let files = Tally::of(manifest.files.iter().map(|file| file.size));
+    Input::RunAvailable(at, files, Some(manifest.ended.unwrap_or(manifest.at)))
 }

@@ -230,7 +230,7 @@ fn word(seen: &Seen) -> &'static str {
         Seen::Running => "RUNNING",
         Seen::Ended { end: JobEnd::Done, .. } => "DONE",
         Seen::Ended { end: JobEnd::Failed { .. }, .. } => "FAILED",
-        Seen::Ended { end: JobEnd::Cancelled { .. }, .. } => "EXITED",
+        Seen::Ended { end: JobEnd::Cancelled { .. } | JobEnd::Withdrawn { .. }, .. } => "EXITED",
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod datasets;
 pub mod decide;
 pub mod executor;
 mod follow;

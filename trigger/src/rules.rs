@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use lightrail_service::settings::{self, Fault, List, Section, Setting};
 use lightrail_service::settings_from_text;
-use lightrail_topics::events::{Argument, Field, Rule, Task, Trigger, Work};
-use lightrail_topics::{Millis, RuleName, SiteName, TaskName};
+use lightrail_topics::events::{Argument, Class, Field, Rule, RunParam, Task, Trigger, Work};
+use lightrail_topics::{DatasetName, Millis, RuleName, SiteName, TaskName, When};
 
 use crate::config::Config;
-use crate::decide::is_fired;
 
 /// The example, which a test reads.
 pub const EXAMPLE: &str = include_str!("../rules.example.toml");
@@ -20,7 +19,7 @@ struct As<T>(T);
 macro_rules! as_settings {
     ($($type:ty => $expected:literal),* $(,)?) => {
         $(impl std::str::FromStr for As<$type> {
-            type Err = lightrail_topics::IdError;
+            type Err = <$type as std::str::FromStr>::Err;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 text.parse().map(Self)
@@ -34,6 +33,9 @@ as_settings! {
     TaskName => "a task such as \"work\"",
     Trigger => "one of LCLS's seven triggers, such as \"ALL_FILES_TRANSFERRED\"",
     Argument => "a text such as \"--run={run}\"",
+    When => "a test such as \"run.number >= 12 and 'sample-a' in tags\"",
+    DatasetName => "a dataset such as \"lysozyme\"",
+    Class => "\"live\" or \"reprocess\"",
 }
 
 /// A number of a run or a trial, which may be 0.
@@ -77,9 +79,10 @@ pub fn parse(text: &str, config: &Config, who: &str, at: Millis) -> Result<Vec<R
 
 fn rule(name: RuleName, section: Section<'_, '_>, config: &Config, who: &str, at: Millis) -> Option<Rule> {
     let trigger = section.required("trigger").map(|As::<Trigger>(trigger)| trigger);
-    if let Some(trigger) = trigger.filter(|trigger| !is_fired(*trigger)) {
-        section.fault("trigger", format!("{trigger} is not fired by this version"));
-    }
+    let run_param = run_param(&section, trigger);
+    needs_logbook(&section, trigger, config);
+    let when = section.optional("when").map(|As::<When>(when)| when);
+    let dataset = section.optional("dataset").map(|As::<DatasetName>(dataset)| dataset);
     let site: Option<SiteName> = section.required("site");
     if let Some(site) = &site {
         let known: Vec<SiteName> = config.sites.keys().cloned().collect();
@@ -106,15 +109,46 @@ fn rule(name: RuleName, section: Section<'_, '_>, config: &Config, who: &str, at
         rule: name,
         version: 0,
         trigger: trigger?,
+        run_param,
+        when,
+        dataset,
         experiment,
         first_run: first_run.map(lightrail_topics::RunNumber),
         last_run: last_run.map(lightrail_topics::RunNumber),
         site: site?,
         trial: trial.map(lightrail_topics::TrialNumber),
         tasks: tasks.into_iter().collect::<Option<_>>()?,
+        since: None,
         who: who.to_owned(),
         at,
     })
+}
+
+/// LCLS's own names for what `RUN_PARAM_IS_VALUE` waits for.
+fn run_param(section: &Section<'_, '_>, trigger: Option<Trigger>) -> Option<RunParam> {
+    let name: Option<String> = section.optional("run_param_name");
+    let value: Option<String> = section.optional("run_param_value");
+    if trigger == Some(Trigger::RunParamIsValue) {
+        for (key, given) in [("run_param_name", name.is_some()), ("run_param_value", value.is_some())] {
+            if !given {
+                section.fault(key, "is missing, and RUN_PARAM_IS_VALUE never fires without it");
+            }
+        }
+    } else if trigger.is_some() && (name.is_some() || value.is_some()) {
+        section.fault(
+            "run_param_name",
+            "is for trigger = \"RUN_PARAM_IS_VALUE\"; `when` tests parameters with any",
+        );
+    }
+    Some(RunParam { name: name?, value: value? })
+}
+
+/// Without the logbook nobody says a run's parameters.
+fn needs_logbook(section: &Section<'_, '_>, trigger: Option<Trigger>, config: &Config) {
+    if trigger == Some(Trigger::RunParamIsValue) && config.logbook.is_none() {
+        section
+            .fault("trigger", "needs kafka.logbook in the configuration: run parameters are said there only");
+    }
 }
 
 /// A task; `before` are the names of those that stand before it, which it may come after: so no task waits for itself.
@@ -144,6 +178,7 @@ fn task(
     let nodes = section.or("nodes", 1);
     let time = section.or("time", Duration::from_secs(3600));
     let attempts = section.or("attempts", 3);
+    let only = section.optional("only").map(|As::<Class>(class)| class);
     let work = match (workers, program) {
         (Some(workers), None) => {
             if !has_trial {
@@ -192,6 +227,7 @@ fn task(
         nodes,
         seconds: time.as_secs().max(1),
         attempts,
+        only,
     })
 }
 
@@ -200,7 +236,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<Rule>, String> {
-        let config = Config::parse(crate::config::EXAMPLE).unwrap();
+        let config =
+            Config { logbook: Some(String::new()), ..Config::parse(crate::config::EXAMPLE).unwrap() };
         parse(text, &config, "auser", Millis(0))
             .map_err(|faults| faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))
     }
@@ -208,10 +245,18 @@ mod tests {
     #[test]
     fn the_example_is_right() {
         let rules = read(EXAMPLE).unwrap();
-        assert_eq!(rules.len(), 2);
-        // By name: `begun`, `live-hits`.
+        let names: Vec<&str> = rules.iter().map(|rule| rule.rule.as_str()).collect();
+        assert_eq!(names, ["begun", "live-hits", "lysozyme", "small-data"]);
         assert_eq!(rules[1].tasks.len(), 2);
         assert_eq!(rules[1].tasks[1].after.len(), 1);
+    }
+
+    #[test]
+    fn parameters_need_the_logbook() {
+        let config = Config::parse(crate::config::EXAMPLE).unwrap();
+        let faults = parse(EXAMPLE, &config, "auser", Millis(0)).unwrap_err();
+        let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+        assert!(fault.to_string().contains("rules.small-data.trigger: needs kafka.logbook"), "{fault}");
     }
 
     #[test]
@@ -228,8 +273,19 @@ after = ["merge"]
 task = "work"
 program = "merge"
 arguments = ["{runs}"]
+[rules.param]
+trigger = "RUN_PARAM_IS_VALUE"
+site = "NERSC"
+run_param_name = "SmallData"
+run_param_val = "done"
+when = "run.number > 3 and files.cont > 4"
+[[rules.param.tasks]]
+task = "a"
+program = "/x"
+only = "again"
 [rules.other]
 trigger = "START_OF_RUN"
+run_param_name = "x"
 site = "LAPTOP"
 first_run = 3
 last_run = 2

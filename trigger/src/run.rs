@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Place, Site};
 use crate::decide::{Action, Book, Input, Limits};
 use crate::executor::{Claims, Executor, Iri, Local, Script, Sfapi, SubmitFault};
-use crate::follow;
+use crate::follow::{self, Counting};
 use crate::jid;
 use crate::metric;
 use lightrail_service::http::{self, ListenError, Readiness};
@@ -85,6 +85,12 @@ pub(crate) fn limits(config: &Config) -> Limits {
     Limits {
         grace: config.decide.grace,
         again: config.decide.again,
+        lands_within: config.decide.lands_within,
+        for_live: config
+            .sites
+            .iter()
+            .map(|(name, site)| (name.clone(), usize::from(site.for_live)))
+            .collect(),
         at_once: config.sites.iter().map(|(name, site)| (name.clone(), number(site.at_once))).collect(),
     }
 }
@@ -224,7 +230,8 @@ impl Service {
         if let Some(error) = self.commit(&publisher, said, *epoch).await? {
             return Err(LifeEnd::Publish(PublishError::Retriable(error)));
         }
-        let mut book = begun.book;
+        let (mut book, mut counting) = (begun.book, begun.counting);
+        let results = self.topics.name(Topic::Results);
         book.begin(*epoch, now());
         tracing::info!(decider = %self.config.decider, epoch = *epoch, "trigger decides");
         metrics::gauge!(metric::READY).set(1.0);
@@ -245,6 +252,7 @@ impl Service {
                             return Err(LifeEnd::Rival(newer));
                         }
                         if let Some(input) = follow::understood(&self.topics, &record) {
+                            counting.taken(&record, &results, &input);
                             book.take(input, now());
                             is_new = true;
                         }
@@ -273,6 +281,7 @@ impl Service {
                     }
                     planned = Instant::now();
                     is_new = self.act(&publisher, &mut book, &mut work).await?;
+                    self.say_counts(&publisher, &book, &mut counting, work.epoch).await?;
                 }
             }
         }
@@ -320,11 +329,30 @@ impl Service {
             }
         }
         for site in self.places.keys() {
-            let jobs = book.jobs().filter(|life| life.site == *site && !life.is_over()).count();
             metrics::gauge!(metric::JOBS, "site" => site.to_string())
-                .set(u32::try_from(jobs).unwrap_or(u32::MAX));
+                .set(u32::try_from(book.open_at(site)).unwrap_or(u32::MAX));
         }
         Ok(is_new)
+    }
+
+    /// Says how far results are counted, when that is due.
+    async fn say_counts(
+        &self,
+        publisher: &Publisher,
+        book: &Book,
+        counting: &mut Counting,
+        epoch: u64,
+    ) -> Result<(), LifeEnd> {
+        let due = counting.due(book, now());
+        if due.is_empty() {
+            return Ok(());
+        }
+        let messages = due.iter().map(|counted| message::counted(counted, &self.source)).collect();
+        match self.commit(publisher, messages, epoch).await? {
+            None => counting.said(&due, now()),
+            Some(error) => tracing::warn!(%error, "how far results are counted is not published yet"),
+        }
+        Ok(())
     }
 
     /// Commits messages in one transaction. An error that is given back says that nothing of them is there, and to try again.
@@ -443,7 +471,7 @@ impl Service {
             match claims.fence(&name) {
                 Ok(holder) => {
                     tracing::warn!(job = %name, ?holder, "job is not seen any more and is given up");
-                    let _ = told.send((epoch, Input::Fenced(name)));
+                    let _ = told.send((epoch, Input::Fenced { claimed: holder.is_some(), job: name }));
                 }
                 Err(error) => tracing::error!(job = %name, %error, "job cannot be given up"),
             }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Class;
 use crate::ids::{DeciderName, JobName, RuleName, RunKey, SiteName, TaskName};
 use crate::image::TrialNumber;
 use crate::message::stable_hash;
@@ -87,6 +88,18 @@ pub enum FailureClass {
     Refused,
 }
 
+/// Why the trigger itself tells a job to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Withdrawal {
+    /// Its run has all results: nothing is left for it to do.
+    Complete,
+    /// It gives way to live work, and is tried again after that.
+    GaveWay,
+    /// Its rule or task was taken away.
+    RuleRemoved,
+}
+
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "how", rename_all = "snake_case")]
@@ -100,10 +113,15 @@ pub enum JobEnd {
         /// In the scheduler's words: `FAILED 1:0`.
         text: String,
     },
-    /// It was cancelled.
+    /// It was cancelled by somebody else than the trigger.
     Cancelled {
         /// By whom or why, as far as it is known.
         text: String,
+    },
+    /// The trigger told it to end before it had done what it was to do.
+    Withdrawn {
+        /// Why.
+        why: Withdrawal,
     },
 }
 
@@ -119,6 +137,12 @@ pub enum JobStep {
         rule_version: u32,
         /// Where it runs.
         site: SiteName,
+        /// How urgent it is.
+        #[serde(default, skip_serializing_if = "Class::is_live")]
+        class: Class,
+        /// Whether it is analysis workers, which end when the run's results are complete, and not by themselves.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        workers: bool,
     },
     /// The scheduler has it.
     Submitted {
@@ -129,6 +153,13 @@ pub enum JobStep {
     Running {
         /// The scheduler's id of it.
         id: String,
+    },
+    /// It is told to end; written before it is told, so that whoever decides next knows why it ends.
+    Withdrawn {
+        /// The scheduler's id of it.
+        id: String,
+        /// Why.
+        why: Withdrawal,
     },
     /// It has ended.
     Ended {
@@ -152,6 +183,7 @@ impl JobStep {
             Self::Intended { .. } => "intended",
             Self::Submitted { .. } => "submitted",
             Self::Running { .. } => "running",
+            Self::Withdrawn { .. } => "withdrawn",
             Self::Ended { .. } => "ended",
             Self::GivenUp { .. } => "given_up",
         }
@@ -207,6 +239,48 @@ pub struct Decider {
     pub place: String,
     /// When.
     pub at: Millis,
+}
+
+/// Where reading of a partition goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReadUpTo {
+    /// The partition.
+    pub partition: i32,
+    /// The first record that is not counted yet.
+    pub offset: i64,
+}
+
+/// How many results a run has under a trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResultsOf {
+    /// The run.
+    pub run: RunKey,
+    /// The trial.
+    pub trial: TrialNumber,
+    /// How many.
+    pub results: u64,
+}
+
+/// On `jobs`, key `counted@<topic>`: how far whoever decides has counted a topic, and every count that has changed since the message
+/// before this one. All of these messages in their order give all counts as of the last one's positions, so that a start need
+/// not read the topic from its beginning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Counted {
+    /// Which topic, without prefix.
+    pub topic: String,
+    /// Counts these messages of the topic, from 1.
+    pub number: u64,
+    /// Where reading goes on, for every partition.
+    pub positions: Vec<ReadUpTo>,
+    /// What has changed.
+    pub results: Vec<ResultsOf>,
+    /// When.
+    pub at: Millis,
+}
+
+/// The key of [`Counted`].
+pub fn counted_key(topic: &str) -> String {
+    format!("counted@{topic}")
 }
 
 /// The key of [`Decider`].

@@ -6,9 +6,13 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Experiment, IdError, RuleName, RunKey, RunNumber, SiteName, TaskName, refused};
+use crate::ids::{
+    DatasetName, Experiment, GroupName, IdError, RuleName, RunKey, RunNumber, SiteName, TagName, TaskName,
+    refused,
+};
 use crate::image::TrialNumber;
 use crate::time::{Millis, as_string};
+use crate::when::When;
 
 /// What makes a rule fire for a run: the seven triggers of LCLS's workflow definitions, by their names there. "Transferred" means
 /// available at the rule's site.
@@ -209,6 +213,59 @@ pub struct Task {
     pub seconds: u64,
     /// How often it is tried in all.
     pub attempts: u32,
+    /// For runs of this class only; for others it counts as done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Class>,
+}
+
+/// How urgent a run's work is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// The run is worked as it is taken.
+    #[default]
+    Live,
+    /// The run had ended before it was wanted so: its work gives way to that of live runs.
+    Reprocess,
+}
+
+impl Class {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    pub(super) fn is_live(&self) -> bool {
+        *self == Self::Live
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Live => "live",
+            Self::Reprocess => "reprocess",
+        })
+    }
+}
+
+impl FromStr for Class {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "live" => Ok(Self::Live),
+            "reprocess" => Ok(Self::Reprocess),
+            _ => Err(refused("class", text, "live or reprocess")),
+        }
+    }
+}
+
+/// A parameter of a run's table, and its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunParam {
+    /// Its name, as people know it.
+    pub name: String,
+    /// Its value as text; a number is the same however it is written.
+    pub value: String,
 }
 
 /// On `rules`, key rule; compacted: what starts work. What stands here runs.
@@ -220,6 +277,15 @@ pub struct Rule {
     pub version: u32,
     /// When it fires.
     pub trigger: Trigger,
+    /// What `RUN_PARAM_IS_VALUE` waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_param: Option<RunParam>,
+    /// What must be so besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+    /// For runs of this dataset of the rule's experiment only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<DatasetName>,
     /// For this experiment only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experiment: Option<Experiment>,
@@ -236,6 +302,9 @@ pub struct Rule {
     pub trial: Option<TrialNumber>,
     /// Its tasks.
     pub tasks: Vec<Task>,
+    /// Since when it wants its runs under this trial: those that had ended before are reprocessed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Millis>,
     /// Who put it there.
     pub who: String,
     /// When.
@@ -252,9 +321,139 @@ impl Rule {
 
     /// Whether both say the same, whoever said it, when and for the how manieth time.
     pub fn says_the_same(&self, other: &Self) -> bool {
-        let plain = |rule: &Self| Self { version: 0, who: String::new(), at: Millis(0), ..rule.clone() };
+        let plain =
+            |rule: &Self| Self { version: 0, since: None, who: String::new(), at: Millis(0), ..rule.clone() };
         plain(self) == plain(other)
     }
+
+    /// Since when its runs are wanted, where it takes the place of `known`: a new trial wants all of them anew, whatever else
+    /// is corrected does not.
+    pub fn since_after(&self, known: Option<&Self>) -> Millis {
+        let kept =
+            known.filter(|known| known.trial == self.trial).map(|known| known.since.unwrap_or(known.at));
+        kept.unwrap_or(self.at)
+    }
+}
+
+/// On `rules`, key `tags@<experiment>/<run>`; compacted: all tags that people have put on a run. A tombstone takes them off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunTags {
+    /// The run.
+    pub run: RunKey,
+    /// Its tags, each once, in the order of the alphabet.
+    pub tags: Vec<TagName>,
+    /// Who put them on.
+    pub who: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// Runs from one to another, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunRange {
+    /// The first.
+    pub first: RunNumber,
+    /// The last; none for all that come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<RunNumber>,
+}
+
+impl RunRange {
+    /// Whether a run lies in it.
+    pub fn holds(&self, run: RunNumber) -> bool {
+        self.first <= run && self.last.is_none_or(|last| run <= last)
+    }
+}
+
+impl fmt::Display for RunRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.last {
+            Some(last) if last == self.first => self.first.fmt(f),
+            Some(last) => write!(f, "{}-{last}", self.first),
+            None => write!(f, "{}-end", self.first),
+        }
+    }
+}
+
+impl FromStr for RunRange {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const RULE: &str = "runs such as 12, 12-20, 12-end or all";
+        if text == "all" {
+            return Ok(Self { first: RunNumber(0), last: None });
+        }
+        let number =
+            |text: &str, of: &str| text.parse::<RunNumber>().map_err(|_| refused("range of runs", of, RULE));
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let first = number(first, text)?;
+        let last = if last == "end" { None } else { Some(number(last, text)?) };
+        if last.is_some_and(|last| last < first) {
+            return Err(refused("range of runs", text, RULE));
+        }
+        Ok(Self { first, last })
+    }
+}
+
+/// On `rules`, key `group@<experiment>/<group>`; compacted: runs that belong together, as those of one detector position.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunGroup {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Its name.
+    pub group: GroupName,
+    /// Its runs.
+    pub runs: Vec<RunRange>,
+    /// Who said so.
+    pub who: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// How a dataset's tags are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TagsOf {
+    /// A run has one of them at least.
+    Union,
+    /// A run has all of them.
+    Intersection,
+}
+
+/// On `rules`, key `dataset@<experiment>/<dataset>`; compacted: which runs belong to a dataset, now and as they come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Dataset {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Its name.
+    pub dataset: DatasetName,
+    /// How its tags are meant.
+    pub of: TagsOf,
+    /// Its tags; none asks for none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<TagName>,
+    /// Runs of one of these groups only; none asks for none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupName>,
+    /// Who said so.
+    pub who: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// The key of [`RunTags`].
+pub fn tags_key(run: &RunKey) -> String {
+    format!("tags@{run}")
+}
+
+/// The key of [`RunGroup`].
+pub fn group_key(experiment: &Experiment, group: &GroupName) -> String {
+    format!("group@{experiment}/{group}")
+}
+
+/// The key of [`Dataset`].
+pub fn dataset_key(experiment: &Experiment, dataset: &DatasetName) -> String {
+    format!("dataset@{experiment}/{dataset}")
 }
 
 #[cfg(test)]
@@ -270,6 +469,17 @@ mod tests {
         }
         for wrong in ["{", "}", "{runs}", "{run", "a}b", "a\nb", "{{run}", "{}"] {
             assert!(wrong.parse::<Argument>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_runs_are_read_as_they_are_written() {
+        for text in ["12", "12-20", "12-end", "0-end"] {
+            assert_eq!(text.parse::<RunRange>().unwrap().to_string(), text);
+        }
+        assert_eq!("all".parse::<RunRange>().unwrap().to_string(), "0-end");
+        for wrong in ["", "20-12", "a", "1-", "-1", "1-2-3", "end"] {
+            assert!(wrong.parse::<RunRange>().is_err(), "{wrong}");
         }
     }
 

@@ -1,18 +1,23 @@
 //! `explain`: for a run, each rule's conditions with their values, and its jobs as far as they have come. Reads what the trigger
 //! reads, and decides by the same code; changes nothing.
 
-use anyhow::Context as _;
-use lightrail_topics::events::{JobEnd, JobStep};
-use lightrail_topics::{Experiment, RunInTrial, RunKey, RunNumber};
+use anyhow::{Context as _, anyhow};
+use lightrail_topics::events::{JobEnd, JobStep, Withdrawal};
+use lightrail_topics::{Experiment, RuleName, RunInTrial, RunKey, RunNumber};
 
 use super::kafka::reach;
 use crate::config::Config;
-use crate::decide::Book;
+use crate::decide::{Book, Verdict};
 use crate::follow;
 use crate::run::limits;
 use lightrail_service::command::Failure;
 
-pub(super) async fn explain(config: &Config, experiment: Experiment, run: RunNumber) -> Result<(), Failure> {
+pub(super) async fn explain(
+    config: &Config,
+    experiment: Experiment,
+    run: RunNumber,
+    only: Option<RuleName>,
+) -> Result<(), Failure> {
     let (connection, topics) = reach(config)?;
     let (book, logbook) = (Book::new(limits(config)), config.logbook.is_some());
     let begun = follow::begin(&connection, &topics, logbook, book, config.decide.patience).await;
@@ -21,11 +26,15 @@ pub(super) async fn explain(config: &Config, experiment: Experiment, run: RunNum
     if book.rules().next().is_none() {
         say!("there are no rules: `lightrail-trigger rules apply FILE` puts some there");
     }
-    for rule in book.rules() {
+    if let Some(name) = only.as_ref().filter(|name| book.rules().all(|rule| rule.rule != **name)) {
+        return Err(Failure::Usage(anyhow!("no rule is named `{name}`")));
+    }
+    for rule in book.rules().filter(|rule| only.as_ref().is_none_or(|only| rule.rule == *only)) {
         let conditions = book.conditions(rule, &run);
-        let fires = conditions.iter().all(|condition| condition.holds);
+        let fires = conditions.iter().all(|condition| condition.holds == Verdict::Yes);
         let word = if fires { "fires" } else { "does not fire" };
-        say!("rule {} (version {}) {word} for run {run}", rule.rule, rule.version);
+        let class = book.class(rule, &run);
+        say!("rule {} (version {}) {word} for run {run}, {class}", rule.rule, rule.version);
         for condition in &conditions {
             say!("  {condition}");
         }
@@ -63,9 +72,19 @@ fn told(step: &JobStep) -> String {
     match step {
         JobStep::Intended { .. } => String::new(),
         JobStep::Submitted { id } | JobStep::Running { id } => format!(" as {id}"),
+        JobStep::Withdrawn { why, .. } => format!(": {}", withdrawn(*why)),
+        JobStep::Ended { end: JobEnd::Withdrawn { why }, .. } => format!(", told to: {}", withdrawn(*why)),
         JobStep::Ended { end: JobEnd::Done, .. } => ", done".to_owned(),
         JobStep::Ended { end: JobEnd::Failed { text, .. }, .. } => format!(", failed: {text}"),
         JobStep::Ended { end: JobEnd::Cancelled { text }, .. } => format!(", cancelled: {text}"),
         JobStep::GivenUp { why } => format!(": {why}"),
+    }
+}
+
+fn withdrawn(why: Withdrawal) -> &'static str {
+    match why {
+        Withdrawal::Complete => "its run has all results",
+        Withdrawal::GaveWay => "it gives way to live runs",
+        Withdrawal::RuleRemoved => "its rule was taken away",
     }
 }

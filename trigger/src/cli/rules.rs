@@ -18,7 +18,7 @@ use crate::run::now;
 use lightrail_service::command::Failure;
 
 /// What says it.
-const SOURCE: &str = "lightrail-trigger/rules";
+pub(super) const SOURCE: &str = "lightrail-trigger/rules";
 
 /// What is done with rules.
 #[derive(Debug, Subcommand)]
@@ -77,7 +77,7 @@ impl Rules {
 }
 
 /// All rules, by name.
-async fn all(
+pub(super) async fn all(
     connection: &Connection,
     topics: &Topics,
     limit: Duration,
@@ -139,7 +139,11 @@ pub(super) async fn ask(config: &Config, rule: RuleName, run: RunKey) -> Result<
 }
 
 /// One that has fenced whoever applies rules or asks at the same time.
-async fn publisher(config: &Config, connection: &Connection, topics: &Topics) -> Result<Publisher, Failure> {
+pub(super) async fn publisher(
+    config: &Config,
+    connection: &Connection,
+    topics: &Topics,
+) -> Result<Publisher, Failure> {
     let id = format!("{}.apply", topics.name(Topic::Rules));
     let publisher = Publisher::start(connection, topics, &id, Timeouts::default());
     let publisher = publisher.context("kafka cannot be used").map_err(Failure::Other)?;
@@ -148,7 +152,7 @@ async fn publisher(config: &Config, connection: &Connection, topics: &Topics) ->
 }
 
 /// All of them in one transaction; those that say nothing new are left as they are.
-async fn apply(config: &Config, rules: Vec<Rule>) -> Result<(), Failure> {
+pub(super) async fn apply(config: &Config, rules: Vec<Rule>) -> Result<(), Failure> {
     let (connection, topics) = reach(config)?;
     let publisher = publisher(config, &connection, &topics).await?;
     let there = all(&connection, &topics, config.decide.patience).await?;
@@ -160,7 +164,8 @@ async fn apply(config: &Config, rules: Vec<Rule>) -> Result<(), Failure> {
             }
             known => {
                 let version = known.map_or(1, |known| known.version + 1);
-                let rule = Rule { version, ..rule };
+                let since = Some(rule.since_after(known));
+                let rule = Rule { version, since, ..rule };
                 lines.push(format!("rule {}: applied, version {version}", rule.rule));
                 messages.push(message::rule(&rule.rule, Some(&rule), SOURCE, rule.at));
             }

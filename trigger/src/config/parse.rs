@@ -127,6 +127,7 @@ fn site(section: Section<'_, '_>) -> Option<Site> {
     let folder = plain_path(&section, "folder", section.required("folder"));
     let claims = plain_path(&section, "claims", section.required("claims"));
     let at_once = section.or("at_once", 10);
+    let for_live = section.or("for_live", u16::from(at_once > 1));
     let slurm = slurm(section.section("slurm"));
     let pbs = pbs(section.section("pbs"));
     let lsf = Lsf { commands: only_commands(section.section("lsf")) };
@@ -161,6 +162,7 @@ fn site(section: Section<'_, '_>) -> Option<Site> {
         folder: folder?,
         claims: claims?,
         at_once,
+        for_live,
         analysis: match analysis {
             Some(analysis) => Some(analysis?),
             None => None,
@@ -357,6 +359,7 @@ fn decide(section: Section<'_, '_>) -> Decide {
         poll: section.or("poll", 5 * SECOND),
         grace: section.or("grace", 120 * SECOND),
         again: section.or("again", 30 * SECOND),
+        lands_within: section.or("lands_within", 1800 * SECOND),
         patience: section.or("patience", 60 * SECOND),
     };
     if decide.grace <= decide.poll * 2 {

@@ -1,13 +1,14 @@
-//! All that is known: rules, what has become of runs, how far their results are, and jobs. Takes in what is told; decides
-//! nothing itself.
+//! All that is known: rules, what has become of runs, how far their results are, and jobs. Takes in what is told, and puts
+//! together what follows; which jobs are wanted, and what becomes of one, is decided beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lightrail_topics::events::{IndexState, Indexed, Job, JobIdentity, Rule, Task, Work};
-use lightrail_topics::{JobName, Millis, RuleName, RunAtSite, RunInTrial, RunKey, SiteName};
+use lightrail_topics::events::{IndexState, Indexed, Job, JobIdentity, Rule, Task};
+use lightrail_topics::{DatasetName, JobName, Millis, RuleName, RunInTrial, RunKey, SiteName};
 
-use super::life::Life;
+use super::life::{Life, View};
+use super::runs::{Belongs, Run, Sets};
 use super::{Action, Input};
 
 /// Limits within which is decided.
@@ -17,17 +18,12 @@ pub struct Limits {
     pub grace: Duration,
     /// A failed job is tried again after so long, times its attempts.
     pub again: Duration,
+    /// A run that has ended is expected to land within this time; until then its work's room is kept.
+    pub lands_within: Duration,
     /// Jobs of a site that are not over at once; a site that is not named runs none.
     pub at_once: BTreeMap<SiteName, usize>,
-}
-
-/// What has become of a run at a site.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AtSite {
-    /// Whether a file of it is there.
-    pub first_file: bool,
-    /// How many files it has, once all are there.
-    pub files: Option<usize>,
+    /// How many of these reprocessing never takes.
+    pub for_live: BTreeMap<SiteName, usize>,
 }
 
 /// How far a run's results are under a trial.
@@ -42,13 +38,17 @@ struct Progress {
 pub struct Book {
     pub(super) limits: Limits,
     pub(super) rules: BTreeMap<RuleName, Rule>,
-    pub(super) runs: BTreeMap<RunAtSite, AtSite>,
-    pub(super) ended: BTreeSet<RunKey>,
+    runs: BTreeMap<RunKey, Run>,
+    sets: Sets,
     pub(super) asked: BTreeSet<(RunKey, RuleName, u32)>,
     progress: BTreeMap<RunInTrial, Progress>,
     pub(super) jobs: BTreeMap<JobName, Life>,
     /// All attempts of a job, by its first one's identity.
     pub(super) attempts: BTreeMap<JobIdentity, BTreeMap<u32, JobName>>,
+    /// Jobs that are not over.
+    pub(super) open: BTreeSet<JobName>,
+    /// Runs for which something may be wanted: told of since they were looked at last, or waiting for time or room.
+    pub(super) active: BTreeSet<RunKey>,
     /// The decider's own epoch, once it decides.
     pub(super) epoch: u64,
 }
@@ -60,11 +60,13 @@ impl Book {
             limits,
             rules: BTreeMap::new(),
             runs: BTreeMap::new(),
-            ended: BTreeSet::new(),
+            sets: Sets::default(),
             asked: BTreeSet::new(),
             progress: BTreeMap::new(),
             jobs: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            open: BTreeSet::new(),
+            active: BTreeSet::new(),
             epoch: 0,
         }
     }
@@ -77,19 +79,43 @@ impl Book {
 
     /// Takes in what is told.
     pub fn take(&mut self, input: Input, now: Millis) {
+        if let Some(run) = input.run().filter(|run| !self.active.contains(*run)) {
+            self.active.insert(run.clone());
+        }
         match input {
-            Input::Rule(name, Some(rule)) => drop(self.rules.insert(name, rule)),
-            Input::Rule(name, None) => drop(self.rules.remove(&name)),
-            Input::RunEnded(run) => drop(self.ended.insert(run)),
-            Input::FileAvailable(run) => self.runs.entry(run).or_default().first_file = true,
-            Input::RunAvailable(run, files) => {
-                self.ended.insert(run.run.clone());
-                let at = self.runs.entry(run).or_default();
-                at.files = Some(files);
-                at.first_file |= files > 0;
+            Input::Rule(name, rule) => {
+                match rule {
+                    Some(rule) => drop(self.rules.insert(name, rule)),
+                    None => drop(self.rules.remove(&name)),
+                }
+                self.look_at_all();
+            }
+            Input::Tags(run, tags) => self.run_mut(run).tags = tags,
+            Input::Group(experiment, name, runs) => {
+                self.sets.group(experiment, name, runs);
+                self.look_at_all();
+            }
+            Input::Dataset(experiment, name, set) => {
+                self.sets.dataset(experiment, name, set);
+                self.look_at_all();
+            }
+            Input::Said(run, said) => self.run_mut(run).said(said),
+            Input::Registered(run, lfn) => self.run_mut(run).registered(lfn),
+            Input::RunEnded(run, at) => self.run_mut(run).end(at),
+            Input::FileAvailable(at, lfn, size) => self.run_mut(at.run).file(at.site, lfn, size),
+            Input::FileGone(at, lfn) => self.run_mut(at.run).gone(at.site, &lfn),
+            Input::RunAvailable(at, files, ended) => self.run_mut(at.run).whole(at.site, files, ended),
+            Input::RunIncomplete { run, recorders_only, at } => {
+                self.run_mut(run.run).incomplete(run.site, recorders_only, at);
             }
             Input::Indexed(indexed) => self.indexed(indexed),
             Input::Result(of) => self.progress.entry(of).or_default().results += 1,
+            Input::Counted(counts) => {
+                for count in counts {
+                    let of = RunInTrial { run: count.run, trial: count.trial };
+                    self.progress.entry(of).or_default().results = count.results;
+                }
+            }
             Input::Job(job) => self.step(job),
             Input::Asked(rule, run, request) => drop(self.asked.insert((run, rule, request))),
             Input::Submitted(name, outcome) => {
@@ -105,12 +131,22 @@ impl Book {
                     life.looked(seen.iter().filter(|sighting| sighting.name == name), now);
                 }
             }
-            Input::Fenced(name) => {
-                if let Some(life) = self.jobs.get_mut(&name) {
-                    life.fenced = true;
+            Input::Fenced { job, claimed } => {
+                if let Some(life) = self.jobs.get_mut(&job) {
+                    life.fenced(claimed, now);
                 }
             }
         }
+    }
+
+    fn run_mut(&mut self, run: RunKey) -> &mut Run {
+        self.runs.entry(run).or_default()
+    }
+
+    /// What is wanted may have changed for every run.
+    fn look_at_all(&mut self) {
+        self.active.extend(self.runs.keys().cloned());
+        self.active.extend(self.asked.iter().map(|(run, _, _)| run.clone()));
     }
 
     fn indexed(&mut self, indexed: Indexed) {
@@ -121,15 +157,23 @@ impl Book {
 
     fn step(&mut self, job: Job) {
         let name = job.job.clone();
-        match self.jobs.get_mut(&name) {
-            Some(life) => life.step(job),
-            None => {
-                if let Some(life) = Life::begun(job) {
-                    let first = JobIdentity { attempt: 1, ..life.identity.clone() };
-                    self.attempts.entry(first).or_default().insert(life.identity.attempt, name.clone());
-                    self.jobs.insert(name, life);
-                }
+        let is_over = match self.jobs.get_mut(&name) {
+            Some(life) => {
+                life.step(job);
+                life.is_over()
             }
+            None => {
+                let Some(life) = Life::begun(job) else { return };
+                let first = JobIdentity { attempt: 1, ..life.identity.clone() };
+                self.attempts.entry(first).or_default().insert(life.identity.attempt, name.clone());
+                self.jobs.insert(name.clone(), life);
+                false
+            }
+        };
+        if is_over {
+            self.open.remove(&name);
+        } else {
+            self.open.insert(name);
         }
     }
 
@@ -141,15 +185,27 @@ impl Book {
         })
     }
 
-    /// Published images and results of a run under a trial, for people.
+    /// Published images and results of a run under a trial.
     pub fn counts(&self, of: &RunInTrial) -> (u64, u64) {
-        let progress = self.progress.get(of).cloned().unwrap_or_default();
+        let Some(progress) = self.progress.get(of) else { return (0, 0) };
         (progress.sites.values().map(|(_, images)| images).sum(), progress.results)
     }
 
     /// The rules.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules.values()
+    }
+
+    /// What is known of a run.
+    pub fn run(&self, run: &RunKey) -> Option<&Run> {
+        self.runs.get(run)
+    }
+
+    /// Whether a run belongs to a dataset of its experiment.
+    pub fn belongs(&self, dataset: &DatasetName, run: &RunKey) -> Belongs {
+        let none = BTreeSet::new();
+        let tags = self.runs.get(run).map_or(&none, |run| &run.tags);
+        self.sets.belongs(dataset, run, tags)
     }
 
     /// A job.
@@ -162,10 +218,17 @@ impl Book {
         self.jobs.values()
     }
 
+    /// How many jobs of a site are not over.
+    pub fn open_at(&self, site: &SiteName) -> usize {
+        self.open.iter().filter_map(|name| self.jobs.get(name)).filter(|life| life.site == *site).count()
+    }
+
     /// The names of a site's jobs for which its scheduler is to be asked.
     pub fn watched(&self, site: &SiteName) -> Vec<JobName> {
-        let of_site = self.jobs.iter().filter(|(_, life)| life.site == *site && life.is_watched());
-        of_site.map(|(name, _)| name.clone()).collect()
+        let is_watched = |name: &&JobName| {
+            self.jobs.get(*name).is_some_and(|life| life.site == *site && life.is_watched())
+        };
+        self.open.iter().filter(is_watched).cloned().collect()
     }
 
     /// The task of a job, while its rule has it.
@@ -176,37 +239,43 @@ impl Book {
 
     /// Whether the job's work is known to be complete, whatever became of it: analysis workers of a run whose results are.
     pub(super) fn work_is_complete(&self, life: &Life) -> Option<bool> {
-        let (_, task) = self.task(life)?;
-        match (&task.work, life.identity.trial) {
-            (Work::Analysis { .. }, Some(trial)) => {
-                Some(self.is_complete(&RunInTrial { run: life.identity.run.clone(), trial }))
-            }
-            _ => None,
-        }
+        let trial = life.identity.trial.filter(|_| life.workers)?;
+        Some(self.is_complete(&RunInTrial { run: life.identity.run.clone(), trial }))
     }
 
     /// What is to be done now. What comes out has begun: it is told again only after its outcome.
     pub fn plan(&mut self, now: Millis) -> Vec<Action> {
+        let (wanted, resting) = self.wanted(now);
+        let (mut rooms, give_way) = self.room(&wanted, now);
+        let mut steps = Vec::new();
+        for one in &wanted {
+            let Some(room) = rooms.get_mut(&one.rule.site) else { continue };
+            if room.take(one.class) {
+                steps.push(self.intent(one, now));
+            }
+        }
+        drop(wanted);
+        for run in resting {
+            self.active.remove(&run);
+        }
         let mut actions = Vec::new();
-        let mut steps = self.wanted(now);
-        let names: Vec<JobName> = self.jobs.keys().cloned().collect();
-        for name in names {
-            let complete = self.jobs.get(&name).and_then(|life| self.work_is_complete(life));
-            let runs_here = self.jobs.get(&name).is_some_and(|life| self.task(life).is_some());
-            let (grace, epoch) = (self.limits.grace, self.epoch);
+        for name in self.open.clone() {
+            let Some(life) = self.jobs.get(&name) else { continue };
+            let view = View {
+                runs_here: self.task(life).is_some(),
+                complete: self.work_is_complete(life),
+                withdrawal: self.withdrawal(life, give_way.contains(&name)),
+                grace: self.limits.grace,
+                now,
+            };
+            let epoch = self.epoch;
             let Some(life) = self.jobs.get_mut(&name) else { continue };
-            if let Some(step) = life.next_step(runs_here, complete, grace, now) {
-                steps.push(Job {
-                    job: name.clone(),
-                    identity: life.identity.clone(),
-                    place: life.place,
-                    epoch,
-                    step,
-                    at: now,
-                });
+            if let Some(step) = life.next_step(&view) {
+                let (identity, place) = (life.identity.clone(), life.place);
+                steps.push(Job { job: name.clone(), identity, place, epoch, step, at: now });
                 continue;
             }
-            actions.extend(life.next_action(&name, runs_here, complete, grace, now));
+            actions.extend(life.next_action(&name, &view));
         }
         if !steps.is_empty() {
             actions.insert(0, Action::Publish(steps));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lightrail_topics::events::{FailureClass, Job, JobEnd, JobIdentity, JobStep};
+use lightrail_topics::events::{Class, FailureClass, Job, JobEnd, JobIdentity, JobStep, Withdrawal};
 use lightrail_topics::{JobName, Millis, SiteName};
 
 use super::Action;
@@ -42,12 +42,20 @@ pub struct Life {
     pub site: SiteName,
     /// Why it was started.
     pub reason: String,
+    /// How urgent it is.
+    pub class: Class,
+    /// Whether it is analysis workers, which end when they are told to.
+    pub workers: bool,
+    /// Why it was told to end, as its steps say.
+    pub withdrawn: Option<Withdrawal>,
     /// Where it stands.
     pub phase: Phase,
     /// Its last committed step, and when that was.
     pub last: (JobStep, Millis),
     pub(super) place: u32,
-    pub(super) fenced: bool,
+    fenced: bool,
+    /// A copy that nobody has seen had the claim.
+    claimed: bool,
     /// What the scheduler said last and no step says yet.
     seen: Option<(SchedulerId, Seen)>,
     /// Its first step.
@@ -58,19 +66,38 @@ pub struct Life {
     fencing: Option<Millis>,
 }
 
+/// What a job's next step is decided by, beside the job itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    /// Whether its rule and task are there.
+    pub(super) runs_here: bool,
+    /// Whether its work is known to be complete, for work that is measured by its results.
+    pub(super) complete: Option<bool>,
+    /// Why it is to be ended, if it is.
+    pub(super) withdrawal: Option<Withdrawal>,
+    /// As in the limits.
+    pub(super) grace: Duration,
+    /// Now.
+    pub(super) now: Millis,
+}
+
 impl Life {
     /// A job's first step begins it; any other without the first is passed over.
     pub(super) fn begun(job: Job) -> Option<Self> {
-        let JobStep::Intended { reason, site, .. } = &job.step else { return None };
+        let JobStep::Intended { reason, site, class, workers, .. } = &job.step else { return None };
         Some(Self {
             identity: job.identity,
             site: site.clone(),
             reason: reason.clone(),
+            class: *class,
+            workers: *workers,
+            withdrawn: None,
             phase: Phase::Ready,
             intent: job.step.clone(),
             last: (job.step, job.at),
             place: job.place + 1,
             fenced: false,
+            claimed: false,
             seen: None,
             refused: None,
             not_seen_since: None,
@@ -97,6 +124,7 @@ impl Life {
             JobStep::Running { id: text } => {
                 self.phase = id(text).map_or(Phase::Submitting, Phase::Running);
             }
+            JobStep::Withdrawn { why, .. } => self.withdrawn = Some(*why),
             JobStep::Ended { .. } | JobStep::GivenUp { .. } => self.phase = Phase::Over,
         }
         self.last = (job.step, job.at);
@@ -106,6 +134,16 @@ impl Life {
     pub(super) fn doubt(&mut self, now: Millis) {
         if matches!(self.phase, Phase::Ready | Phase::Submitting) {
             self.phase = Phase::Doubt { since: now, absent: None };
+        }
+    }
+
+    /// Its claim is taken. A copy that came just before that is looked for once more, as long as one may last that nobody sees.
+    pub(super) fn fenced(&mut self, claimed: bool, now: Millis) {
+        if claimed && !self.claimed && matches!(self.phase, Phase::Ready | Phase::Doubt { .. }) {
+            self.claimed = true;
+            self.phase = Phase::Doubt { since: now, absent: None };
+        } else {
+            self.fenced = true;
         }
     }
 
@@ -145,8 +183,14 @@ impl Life {
         }
     }
 
-    pub(super) fn was_told_to_end(&self) -> bool {
-        self.told.is_some()
+    /// Whether it was told to end, and takes no room any more.
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdrawn.is_some()
+    }
+
+    /// Whether it is known to run.
+    pub fn runs(&self) -> bool {
+        matches!(self.phase, Phase::Running(_))
     }
 
     pub(super) fn is_watched(&self) -> bool {
@@ -158,28 +202,24 @@ impl Life {
         self.phase == Phase::Over
     }
 
-    /// Whether it did what it was to do.
+    /// Whether it did what it was to do, or others did it.
     pub fn is_done(&self) -> bool {
-        matches!(self.last.0, JobStep::Ended { end: JobEnd::Done, .. })
+        let JobStep::Ended { end, .. } = &self.last.0 else { return false };
+        matches!(end, JobEnd::Done | JobEnd::Withdrawn { why: Withdrawal::Complete })
     }
 
-    /// Whether another attempt may help.
-    pub(super) fn may_be_tried_again(&self) -> bool {
-        match &self.last.0 {
-            JobStep::Ended { end: JobEnd::Failed { class, .. }, .. } => *class != FailureClass::Refused,
-            JobStep::GivenUp { .. } => true,
-            _ => false,
-        }
+    /// Whether it has failed, or nobody knows.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.last.0, JobStep::Ended { end: JobEnd::Failed { .. }, .. } | JobStep::GivenUp { .. })
     }
 
-    /// The step that follows from what is known. `complete` tells of work that is measured by its results.
-    pub(super) fn next_step(
-        &self,
-        runs_here: bool,
-        complete: Option<bool>,
-        grace: Duration,
-        now: Millis,
-    ) -> Option<JobStep> {
+    /// Whether no other decider can have submitted it: this one has just said its intent, for the first time.
+    fn is_untouched(&self) -> bool {
+        self.phase == Phase::Ready && self.place == 1
+    }
+
+    /// The step that follows from what is known.
+    pub(super) fn next_step(&self, view: &View) -> Option<JobStep> {
         if self.phase == Phase::Over {
             return None;
         }
@@ -187,12 +227,18 @@ impl Life {
             let end = JobEnd::Failed { class: FailureClass::Refused, text };
             return Some(JobStep::Ended { id: None, end });
         }
+        if self.fenced || self.is_untouched() {
+            if let Some(why) = view.withdrawal {
+                return Some(JobStep::Ended { id: None, end: JobEnd::Withdrawn { why } });
+            }
+        }
         if self.fenced {
-            let since = self.not_seen_since.unwrap_or(now);
+            let since = self.not_seen_since.unwrap_or(view.now);
             return Some(JobStep::GivenUp { why: format!("the scheduler has not known it since {since}") });
         }
         let Some((id, seen)) = self.seen.clone() else {
-            return self.is_to_be_submitted_again(grace).then(|| self.intent.clone()).filter(|_| runs_here);
+            let again = view.runs_here && view.withdrawal.is_none() && self.is_not_there(view.grace);
+            return again.then(|| self.intent.clone());
         };
         match (&self.phase, seen) {
             (Phase::Over, _) => None,
@@ -200,33 +246,49 @@ impl Life {
             (Phase::Ready | Phase::Doubt { .. } | Phase::Submitting, _) => {
                 Some(JobStep::Submitted { id: id.to_string() })
             }
+            (_, Seen::Ended { end, .. }) => {
+                Some(JobStep::Ended { id: Some(id.to_string()), end: self.ended_as(end, view) })
+            }
             (Phase::Queued(_), Seen::Running) => Some(JobStep::Running { id: id.to_string() }),
             // Put back into its queue, or the copy that works is another one.
             (Phase::Running(_), Seen::Pending | Seen::Held) => {
                 Some(JobStep::Submitted { id: id.to_string() })
             }
-            (Phase::Queued(known), Seen::Pending | Seen::Held) => {
-                (*known != id).then(|| JobStep::Submitted { id: id.to_string() })
+            (Phase::Queued(known), Seen::Pending | Seen::Held) if *known != id => {
+                Some(JobStep::Submitted { id: id.to_string() })
             }
-            (Phase::Running(known), Seen::Running) => {
-                (*known != id).then(|| JobStep::Running { id: id.to_string() })
+            (Phase::Running(known), Seen::Running) if *known != id => {
+                Some(JobStep::Running { id: id.to_string() })
             }
-            (_, Seen::Ended { end, .. }) => {
-                let end = match (end, complete) {
-                    (JobEnd::Done, Some(false)) => JobEnd::Failed {
-                        class: FailureClass::Application,
-                        text: "its workers ended before the run's results were complete".to_owned(),
-                    },
-                    (end, _) => end,
-                };
-                Some(JobStep::Ended { id: Some(id.to_string()), end })
+            _ => {
+                let why = view.withdrawal.filter(|_| self.withdrawn.is_none())?;
+                Some(JobStep::Withdrawn { id: id.to_string(), why })
             }
+        }
+    }
+
+    /// What its end means: one that was told to end did not fail by that, and workers that end before the results are complete,
+    /// untold, did.
+    fn ended_as(&self, end: JobEnd, view: &View) -> JobEnd {
+        let is_short = view.complete == Some(false);
+        match (end, self.withdrawn) {
+            (JobEnd::Done, Some(why)) if is_short => JobEnd::Withdrawn { why },
+            (JobEnd::Done, None) if is_short => JobEnd::Failed {
+                class: FailureClass::Application,
+                text: "its workers ended before the run's results were complete".to_owned(),
+            },
+            (JobEnd::Cancelled { .. }, Some(why)) => JobEnd::Withdrawn { why },
+            // By the signal, before it had done all.
+            (JobEnd::Failed { .. }, Some(why @ (Withdrawal::GaveWay | Withdrawal::RuleRemoved))) => {
+                JobEnd::Withdrawn { why }
+            }
+            (end, _) => end,
         }
     }
 
     /// Looked for in vain until nothing that was begun can still arrive. The intent is then said once more, which only the one who
     /// decides can do, and submitted after that.
-    fn is_to_be_submitted_again(&self, grace: Duration) -> bool {
+    fn is_not_there(&self, grace: Duration) -> bool {
         match self.phase {
             Phase::Doubt { since, absent: Some(absent) } => since.plus(grace) <= absent,
             _ => false,
@@ -234,38 +296,35 @@ impl Life {
     }
 
     /// What is to be done where no step follows.
-    pub(super) fn next_action(
-        &mut self,
-        name: &JobName,
-        runs_here: bool,
-        complete: Option<bool>,
-        grace: Duration,
-        now: Millis,
-    ) -> Option<Action> {
-        let is_due = |since: Millis| since.plus(grace) <= now;
+    pub(super) fn next_action(&mut self, name: &JobName, view: &View) -> Option<Action> {
+        let is_due = |since: Millis| since.plus(view.grace) <= view.now;
+        let is_given_up = match &self.phase {
+            Phase::Queued(_) | Phase::Running(_) => self.not_seen_since.is_some_and(is_due),
+            // A copy may be on its way, though nobody knows of one; it is not submitted any more.
+            Phase::Ready => view.withdrawal.is_some(),
+            Phase::Doubt { .. } => view.withdrawal.is_some() && self.is_not_there(view.grace),
+            Phase::Submitting | Phase::Over => false,
+        };
+        if is_given_up {
+            let begins = self.fencing.is_none_or(|begun| begun.plus(TOLD_AGAIN) <= view.now);
+            return begins.then(|| {
+                self.fencing = Some(view.now);
+                Action::Fence(name.clone())
+            });
+        }
         match &self.phase {
-            // Without its rule nobody knows what to submit; it is given up, or goes on when the rule is back.
-            Phase::Ready if runs_here => {
+            // Without its rule nobody knows what to submit.
+            Phase::Ready if view.runs_here => {
                 self.phase = Phase::Submitting;
                 Some(Action::Submit(name.clone()))
             }
-            Phase::Queued(id) | Phase::Running(id) => {
-                if self.not_seen_since.is_some_and(is_due) {
-                    let begins = self.fencing.is_none_or(|begun| begun.plus(TOLD_AGAIN) <= now);
-                    return begins.then(|| {
-                        self.fencing = Some(now);
-                        Action::Fence(name.clone())
-                    });
+            Phase::Queued(id) | Phase::Running(id) if self.withdrawn.is_some() => {
+                if self.told.is_some_and(|told| view.now < told.plus(TOLD_AGAIN)) {
+                    return None;
                 }
-                if complete == Some(true) && self.told.is_none_or(|told| told.plus(TOLD_AGAIN) <= now) {
-                    self.told = Some(now);
-                    let ending = match self.phase {
-                        Phase::Running(_) => Ending::Finish,
-                        _ => Ending::Cancel,
-                    };
-                    return Some(Action::End(name.clone(), id.clone(), ending));
-                }
-                None
+                self.told = Some(view.now);
+                let ending = if self.runs() { Ending::Finish } else { Ending::Cancel };
+                Some(Action::End(name.clone(), id.clone(), ending))
             }
             _ => None,
         }

@@ -189,7 +189,7 @@ impl Floor {
                 (job.shown.state, job.shown.exit) = match end {
                     _ if job.timed_out => ("TIMEOUT", (0, 15)),
                     JobEnd::Done => ("COMPLETED", (0, 0)),
-                    JobEnd::Cancelled { .. } => ("CANCELLED", (0, 15)),
+                    JobEnd::Cancelled { .. } | JobEnd::Withdrawn { .. } => ("CANCELLED", (0, 15)),
                     JobEnd::Failed { class: FailureClass::Node, .. } => ("NODE_FAIL", (0, 0)),
                     JobEnd::Failed { .. } => ("FAILED", (code, 0)),
                 };
