@@ -98,6 +98,9 @@ look_for_suites() {
     # Slurm's own packages conflict with other schedulers': compose/src/slurm.rs unpacks them into the cache folder.
     need_command unshare util-linux
     need_command setpriv util-linux
+    # Grid Engine's, likewise (compose/src/sge.rs), with a network of its own.
+    need_command nsenter util-linux
+    need_command ip iproute2
     look_for_components
     [ -x "$(cargo_deny)" ] || missing_tools+=("cargo-deny $CARGO_DENY_VERSION")
 }

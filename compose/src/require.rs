@@ -1,5 +1,5 @@
-//! What a machine may lack and a test may be skipped for: real data, containers, psana, Python packages, Slurm, loop devices. A skip
-//! is always said, past the test runner's capture, and `LIGHTRAIL_REQUIRE=data,containers,psana,python,slurm,loop` makes it a failure.
+//! What a machine may lack and a test may be skipped for: real data, containers, psana, Python packages, Slurm, Grid Engine, loop. A skip
+//! is always said, past the test runner's capture, and `LIGHTRAIL_REQUIRE=data,containers,psana,python,slurm,sge,loop` makes it a failure.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -17,6 +17,8 @@ pub enum Need {
     Python,
     /// Slurm's packages, and namespaces for it, which root may make.
     Slurm,
+    /// Grid Engine's packages, and namespaces for it, which root may make.
+    Sge,
     /// Loop devices, which only root may set up, for small file systems that fill up.
     Loop,
 }
@@ -31,6 +33,7 @@ impl Need {
             Self::Python => "python",
             Self::Loop => "loop",
             Self::Slurm => "slurm",
+            Self::Sge => "sge",
         }
     }
 }

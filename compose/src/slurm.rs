@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use crate::kafka::jars;
+use crate::packages::unpacked;
 use crate::ports::Port;
 use crate::process::{Proc, Start, tail};
 use crate::require::{Need, require};
@@ -99,7 +99,7 @@ impl Slurm {
 
     async fn start_with(accounts: bool) -> anyhow::Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "Slurm in namespaces of its own needs root");
-        let root = tokio::task::spawn_blocking(unpacked).await??;
+        let root = tokio::task::spawn_blocking(|| unpacked("slurm-2", &PACKAGES)).await??;
         let possible = Command::new("unshare")
             .args(["--mount", "--uts", "--pid", "--fork", "true"])
             .stdin(Stdio::null())
@@ -274,36 +274,4 @@ PartitionName=realtime Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=100 Pree
         write(&format!("bin/{command}"), text.as_bytes(), 0o755)?;
     }
     Ok(())
-}
-
-/// The folder into which the packages are unpacked; fetched by apt where they are not there yet, never again after that.
-fn unpacked() -> anyhow::Result<PathBuf> {
-    let cache = jars::cache()?;
-    let folder = cache.join("slurm-2");
-    let lock = std::fs::File::create(cache.join("slurm.lock")).context("cannot write to the cache")?;
-    lock.lock().context("cannot lock the cache folder")?;
-    let (root, done) = (folder.join("root"), folder.join("done"));
-    // Written last: what was interrupted is begun again.
-    if !done.is_file() {
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&root).context("cannot make a folder in the cache")?;
-        let mut fetching = Command::new("timeout");
-        fetching.args(["300", "apt-get", "download", "-q"]).args(PACKAGES).current_dir(&folder);
-        let output = fetching.stdin(Stdio::null()).output().context("no apt-get: this is no Debian")?;
-        ensure!(
-            output.status.success(),
-            "apt-get cannot download {}: {}",
-            PACKAGES.join(" "),
-            tail(&String::from_utf8_lossy(&output.stderr), 3)
-        );
-        for entry in std::fs::read_dir(&folder)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|ending| ending == "deb") {
-                let unpacking = Command::new("dpkg").arg("-x").arg(&path).arg(&root).status();
-                ensure!(unpacking.context("no dpkg")?.success(), "{} cannot be unpacked", path.display());
-            }
-        }
-        std::fs::write(&done, "").context("cannot write to the cache")?;
-    }
-    Ok(root)
 }

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use lightrail_compose::scratch::Scratch;
-use lightrail_compose::{slurm, wait};
+use lightrail_compose::{sge, slurm, wait};
 use lightrail_service::settings::{Secret, SecretSource};
 use lightrail_topics::JobName;
 use lightrail_topics::events::{FailureClass, JobEnd};
 
 use super::{
-    Commands, Ending, Executor, History, Iri, IriAt, Local, Seen, Sfapi, SfapiAt, Sighting, Slurm,
-    SubmitFault,
+    Commands, Ending, Executor, History, Iri, IriAt, Local, SchedulerId, Seen, Sfapi, SfapiAt, Sge, Sighting,
+    Slurm, SubmitFault,
 };
 use crate::simulate::Facility;
 use crate::simulate::scenario::Scenario;
@@ -81,9 +81,13 @@ async fn contract(executor: &dyn Executor, folder: &Path, script: Make) {
 async fn takes_a_name_twice(executor: &dyn Executor, folder: &Path) {
     let done: JobName = "lrdone".parse().unwrap();
     let one = executor.submit(&done, &script("lrdone", folder, "true")).await.unwrap();
+    until_both(executor, &done, &one).await;
+}
+
+async fn until_both(executor: &dyn Executor, name: &JobName, one: &SchedulerId) {
     let both = wait::until("both copies to be seen", LIMIT, async || {
-        let seen = executor.look(&BTreeSet::from([done.clone()])).await.expect("it can be asked");
-        (seen.len() == 2 && seen.iter().any(|sighting| sighting.id == one)).then_some(())
+        let seen = executor.look(&BTreeSet::from([name.clone()])).await.expect("it can be asked");
+        (seen.len() == 2 && seen.iter().any(|sighting| sighting.id == *one)).then_some(())
     });
     both.await.unwrap();
 }
@@ -119,6 +123,39 @@ async fn a_real_slurm() {
     let refused = script("lrnope", scratch.path(), "#SBATCH --partition=nope\ntrue");
     let fault = executor.submit(&nope, &refused).await.unwrap_err();
     assert!(matches!(fault, SubmitFault::Refused(_)), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_real_grid_engine() {
+    let Some(sge) = sge::sge("executor::contract::a_real_grid_engine").await else { return };
+    let scratch = Scratch::new().unwrap();
+    let executor =
+        Sge { commands: Commands { folder: Some(sge.commands()), within: Duration::from_secs(10) } };
+    let script: Make = |name, folder, body| {
+        let folder = folder.display();
+        format!(
+            "#!/bin/bash\n#$ -N {name}\n#$ -S /bin/bash\n#$ -wd {folder}\n#$ -o {folder}/$JOB_NAME.out\n#$ -j y\n{body}\n"
+        )
+    };
+    contract(&executor, scratch.path(), script).await;
+    // A name twice is seen as long as both are in the queue; qacct tells of both after that.
+    let (twice, limited): (JobName, JobName) = ("lrdone".parse().unwrap(), "lrtime".parse().unwrap());
+    let again = executor.submit(&twice, &script("lrdone", scratch.path(), "true")).await.unwrap();
+    until_both(&executor, &twice, &again).await;
+    executor
+        .submit(&limited, &script("lrtime", scratch.path(), "#$ -l h_rt=0:00:02\nsleep 600"))
+        .await
+        .unwrap();
+    let ended =
+        until(&executor, &limited, "a job to time out", |seen| matches!(seen, Seen::Ended { .. })).await;
+    let is_timeout =
+        matches!(ended.seen, Seen::Ended { end: JobEnd::Failed { class: FailureClass::Timeout, .. }, .. });
+    assert!(is_timeout, "{ended:?}");
+    for wrong in ["-q nope.q", "-l nope=1", "-P nope"] {
+        let refused = script("lrnope", scratch.path(), &format!("#$ {wrong}\ntrue"));
+        let fault = executor.submit(&"lrnope".parse().unwrap(), &refused).await.unwrap_err();
+        assert!(matches!(fault, SubmitFault::Refused(_)), "{wrong}: {fault:?}");
+    }
 }
 
 /// A facility with a client's key; `more` is added to its scenario.

@@ -189,11 +189,12 @@ mod tests {
 
     #[test]
     fn what_torque_prints_is_read() {
-        // As slurm-wlm-torque 22.05 prints it.
-        let text = "Job Id:\t12\n\tJob_Name = lra\n\tJob_Owner = root@n\n\tjob_state = R\n\tqueue = debug\n\n\
-            Job Id:\t13\n\tJob_Name = lrb\n\tjob_state = C\n\texit_status = 0\n\n\
-            Job Id: 14.host\n    Job_Name = lrc\n    job_state = C\n    exit_status = -11\n";
-        let names = "abc".chars().map(|letter| format!("lr{letter}").parse().unwrap()).collect();
+        // As torque 6 prints it; the wrappers over Slurm print the first lines of a job with tabs, and no exit status.
+        let text = "Job Id: 12.host\n    Job_Name = lra\n    Job_Owner = root@n\n    job_state = R\n    queue = debug\n\n\
+            Job Id: 13.host\n    Job_Name = lrb\n    job_state = C\n    exit_status = 0\n\n\
+            Job Id: 14.host\n    Job_Name = lrc\n    job_state = C\n    exit_status = -11\n\n\
+            Job Id:\t15\n\tJob_Name = lrd\n\tjob_state = R\n";
+        let names = "abcd".chars().map(|letter| format!("lr{letter}").parse().unwrap()).collect();
         insta::assert_snapshot!(told(&torque(text, &names)));
     }
 }

@@ -11,8 +11,9 @@ use super::commands::{Commands, has_any};
 use super::{Ending, Executor, ExecutorError, SchedulerId, Seen, Sighting, SubmitFault};
 
 /// Parts of the messages with which qsub refuses a job for good.
-const REFUSALS: [&str; 6] = [
+const REFUSALS: [&str; 7] = [
     "job rejected",
+    "was rejected",
     "unknown resource",
     "no suitable queues",
     "unable to run job: unknown",
@@ -39,10 +40,10 @@ impl Executor for Sge {
         let mut found = qstat(&self.commands.run("qstat", &["-xml"]).await?, names);
         let known: BTreeSet<JobName> = found.iter().map(|sighting| sighting.name.clone()).collect();
         for name in names.difference(&known) {
-            // Not in its accounts yet, or never there: nothing is seen of it.
+            // Not in its accounts yet, which begin with the first job that ends, or never there: nothing is seen of it.
             match self.commands.run("qacct", &["-j", name.as_str()]).await {
                 Ok(said) => found.extend(qacct(&said, names)),
-                Err(error) if has_any(&error.why, &["not found", "no jobs running since startup"]) => {}
+                Err(error) if has_any(&error.why, &["not found", "accounting: no such file"]) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -2,6 +2,8 @@
 //! for those that squeue knows no more. A command that fails tells nothing about any job.
 
 pub(super) mod states;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
