@@ -17,7 +17,7 @@ use crate::scratch::Scratch;
 use crate::wait;
 
 /// The packages that are unpacked, with those that they need and a Debian may lack.
-const PACKAGES: [&str; 14] = [
+const PACKAGES: [&str; 19] = [
     "slurmctld",
     "slurmd",
     "slurm-client",
@@ -32,6 +32,12 @@ const PACKAGES: [&str; 14] = [
     "liburing2",
     "libnuma1",
     "libaio1",
+    // qsub, qstat and qdel as torque has them, over Slurm.
+    "slurm-wlm-torque",
+    "libslurm-perl",
+    "libslurmdb-perl",
+    "libslurm38",
+    "libswitch-perl",
 ];
 
 /// The host name inside.
@@ -99,7 +105,7 @@ impl Slurm {
 
     async fn start_with(accounts: bool) -> anyhow::Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "Slurm in namespaces of its own needs root");
-        let root = tokio::task::spawn_blocking(|| unpacked("slurm-2", &PACKAGES)).await??;
+        let root = tokio::task::spawn_blocking(|| unpacked("slurm-3", &PACKAGES)).await??;
         let possible = Command::new("unshare")
             .args(["--mount", "--uts", "--pid", "--fork", "true"])
             .stdin(Stdio::null())
@@ -130,7 +136,7 @@ impl Slurm {
         Ok(slurm)
     }
 
-    /// The folder of its commands, which need no environment.
+    /// The folder of its commands, which need no environment; torque's qsub, qstat and qdel are among them.
     pub fn commands(&self) -> PathBuf {
         self.folder.path().join("bin")
     }
@@ -266,6 +272,15 @@ PartitionName=realtime Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=100 Pree
 "
     );
     write("slurm.conf", configuration.as_bytes(), 0o644)?;
+    let perl = format!("{}/perl5/5.36:{}/usr/share/perl5", library_folder(root)?.display(), root.display());
+    for command in ["qsub", "qstat", "qdel"] {
+        let text = format!(
+            "#!/bin/sh\nexport LD_LIBRARY_PATH='{libraries}' SLURM_CONF='{here}/slurm.conf' PERL5LIB='{perl}'\n\
+            exec perl '{}/usr/bin/{command}' \"$@\"\n",
+            root.display()
+        );
+        write(&format!("bin/{command}"), text.as_bytes(), 0o755)?;
+    }
     for command in ["sbatch", "squeue", "scancel", "scontrol", "sinfo", "sacct"] {
         let text = format!(
             "#!/bin/sh\nexport LD_LIBRARY_PATH='{libraries}' SLURM_CONF='{here}/slurm.conf'\nexec '{}/usr/bin/{command}' \"$@\"\n",

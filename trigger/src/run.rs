@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lightrail_service::settings::SecretError;
-use lightrail_topics::events::{Decider, Job};
+use lightrail_topics::events::{Class, Decider, Job};
 use lightrail_topics::kafka::{Admin, Connection, KafkaError, PublishError, Publisher, Timeouts};
 use lightrail_topics::topic::PrefixError;
 use lightrail_topics::{JobName, Message, Millis, SiteName, Topic, Topics, message};
@@ -423,7 +423,7 @@ impl Service {
             claims: &place.site.claims,
             analysis: place.site.analysis.as_ref(),
             after: &[],
-            gives_way: false,
+            gives_way: life.class == Class::Reprocess,
             spills: !has_room,
         };
         let spilled = Script { spills: true, ..script.clone() };

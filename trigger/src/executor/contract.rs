@@ -11,8 +11,8 @@ use lightrail_topics::JobName;
 use lightrail_topics::events::{FailureClass, JobEnd};
 
 use super::{
-    Commands, Ending, Executor, History, Iri, IriAt, Local, SchedulerId, Seen, Sfapi, SfapiAt, Sge, Sighting,
-    Slurm, SubmitFault,
+    Commands, Ending, Executor, History, Iri, IriAt, Local, Pbs, SchedulerId, Seen, Sfapi, SfapiAt, Sge,
+    Sighting, Slurm, SubmitFault,
 };
 use crate::simulate::Facility;
 use crate::simulate::scenario::Scenario;
@@ -123,6 +123,43 @@ async fn a_real_slurm() {
     let refused = script("lrnope", scratch.path(), "#SBATCH --partition=nope\ntrue");
     let fault = executor.submit(&nope, &refused).await.unwrap_err();
     assert!(matches!(fault, SubmitFault::Refused(_)), "{fault:?}");
+}
+
+/// torque's commands as Debian has them: wrappers over Slurm, which tell no exit status and take no signal.
+#[tokio::test]
+async fn torques_commands_over_a_real_slurm() {
+    let Some(slurm) = slurm::slurm("executor::contract::torques_commands_over_a_real_slurm").await else {
+        return;
+    };
+    let scratch = Scratch::new().unwrap();
+    let commands = Commands { folder: Some(slurm.commands()), within: Duration::from_secs(10) };
+    let executor = Pbs { commands, is_torque: true };
+    let script: Make = |name, folder, body| {
+        let folder = folder.display();
+        format!(
+            "#!/bin/bash\n#PBS -N {name}\n#PBS -l nodes=1:ppn=1,walltime=0:10:00\n#PBS -r y\ncd {folder}\n{body}\n"
+        )
+    };
+    let [done, cut, unknown] = ["lrdone", "lrcut", "lrunknown"].map(|name| name.parse::<JobName>().unwrap());
+    assert_eq!(executor.look(&BTreeSet::from([unknown])).await.unwrap(), []);
+    let body = "echo ${PBS_JOBID:-$SLURM_JOB_ID} >id.txt; until [ -e go ]; do sleep 0.1; done";
+    let id = executor.submit(&done, &script("lrdone", scratch.path(), body)).await.unwrap();
+    let running = until(&executor, &done, "a job to run", |seen| *seen == Seen::Running).await;
+    assert_eq!(running.id, id);
+    wait::until("the job to say its id", LIMIT, async || {
+        let said = std::fs::read_to_string(scratch.path().join("id.txt")).unwrap_or_default();
+        (said.trim() == id.to_string()).then_some(())
+    })
+    .await
+    .unwrap();
+    std::fs::write(scratch.path().join("go"), "").unwrap();
+    until(&executor, &done, "a job to end", |seen| matches!(seen, Seen::Ended { .. })).await;
+    executor.submit(&cut, &script("lrcut", scratch.path(), "sleep 600")).await.unwrap();
+    let running = until(&executor, &cut, "a job to run", |seen| *seen == Seen::Running).await;
+    executor.end(&running.id, Ending::Finish).await.unwrap();
+    let ended = until(&executor, &cut, "a job to end", |seen| matches!(seen, Seen::Ended { .. })).await;
+    assert!(matches!(ended.seen, Seen::Ended { end: JobEnd::Cancelled { .. }, .. }), "{ended:?}");
+    executor.end(&running.id, Ending::Cancel).await.unwrap();
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 //! dialect, whose does not. Every look is one `qstat` for all jobs.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use lightrail_topics::JobName;
@@ -35,15 +38,29 @@ pub struct Pbs {
 
 #[async_trait]
 impl Executor for Pbs {
-    async fn submit(&self, _: &JobName, script: &str) -> Result<SchedulerId, SubmitFault> {
-        let said = self.commands.submit("qsub", &[], script, |said| has_any(said, &REFUSALS)).await?;
+    async fn submit(&self, name: &JobName, script: &str) -> Result<SchedulerId, SubmitFault> {
+        let is_refusal = |said: &str| has_any(said, &REFUSALS);
+        let said = if self.is_torque {
+            // The wrappers over Slurm take a file alone, and whichever torque it is copies it.
+            let file =
+                ScriptFile::write(name, script).map_err(|error| SubmitFault::Unknown(error.to_string()))?;
+            let path = file.0.to_string_lossy().into_owned();
+            self.commands.submit("qsub", &["-N", name.as_str(), &path], "", is_refusal).await?
+        } else {
+            self.commands.submit("qsub", &[], script, is_refusal).await?
+        };
         let id = said.lines().last().unwrap_or_default().trim();
         id.parse().map_err(|_| SubmitFault::Unknown(format!("qsub said {:?}", said.trim())))
     }
 
     async fn look(&self, names: &BTreeSet<JobName>) -> Result<Vec<Sighting>, ExecutorError> {
         if self.is_torque {
-            return Ok(torque(&self.commands.run("qstat", &["-f"]).await?, names));
+            return match self.commands.run("qstat", &["-f"]).await {
+                Ok(said) => Ok(torque(&said, names)),
+                // Without a word: there is no job at all (the last byte of PBSE_UNKJOBID).
+                Err(error) if error.why == "exit status: 153" => Ok(Vec::new()),
+                Err(error) => Err(error),
+            };
         }
         let said = self.commands.run("qstat", &["-x", "-f", "-F", "json"]).await?;
         json(&said, names).ok_or_else(|| ExecutorError {
@@ -59,17 +76,35 @@ impl Executor for Pbs {
             Ending::Finish if !self.is_torque => self.commands.run("qsig", &["-s", "SIGTERM", &id]).await,
             _ => self.commands.run("qdel", &[&id]).await,
         };
+        let is_over = |why: &str| {
+            let words = ["unknown job id", "has finished", "invalid state", "invalid job id"];
+            // The wrappers fail without a word where there is nothing to delete any more.
+            has_any(why, &words) || self.is_torque && why == "exit status: 1"
+        };
         match told {
-            Err(error)
-                if !has_any(
-                    &error.why,
-                    &["unknown job id", "has finished", "invalid state", "invalid job id"],
-                ) =>
-            {
-                Err(error)
-            }
+            Err(error) if !is_over(&error.why) => Err(error),
             _ => Ok(()),
         }
+    }
+}
+
+/// A script's file, which is removed when this is dropped.
+struct ScriptFile(PathBuf);
+
+impl ScriptFile {
+    fn write(name: &JobName, script: &str) -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("{name}.{:016x}", fastrand::u64(..)));
+        let mut options = std::fs::File::options();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+        let written = Self(path);
+        file.write_all(script.as_bytes()).map(|()| written)
+    }
+}
+
+impl Drop for ScriptFile {
+    fn drop(&mut self) {
+        // Left behind it is in nobody's way.
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
