@@ -137,7 +137,7 @@ async fn torques_commands_over_a_real_slurm() {
     let script: Make = |name, folder, body| {
         let folder = folder.display();
         format!(
-            "#!/bin/bash\n#PBS -N {name}\n#PBS -l nodes=1:ppn=1,walltime=0:10:00\n#PBS -r y\ncd {folder}\n{body}\n"
+            "#!/bin/bash\n#PBS -N {name}\n#PBS -o {folder}/{name}.out\n#PBS -j oe\n#PBS -l nodes=1:ppn=1,walltime=0:10:00\n#PBS -r y\ncd {folder}\n{body}\n"
         )
     };
     let [done, cut, unknown] = ["lrdone", "lrcut", "lrunknown"].map(|name| name.parse::<JobName>().unwrap());
@@ -153,6 +153,7 @@ async fn torques_commands_over_a_real_slurm() {
     .await
     .unwrap();
     std::fs::write(scratch.path().join("go"), "").unwrap();
+    assert!(scratch.path().join("lrdone.out").is_file(), "its output is where its directives say");
     until(&executor, &done, "a job to end", |seen| matches!(seen, Seen::Ended { .. })).await;
     executor.submit(&cut, &script("lrcut", scratch.path(), "sleep 600")).await.unwrap();
     let running = until(&executor, &cut, "a job to run", |seen| *seen == Seen::Running).await;

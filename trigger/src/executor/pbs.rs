@@ -41,11 +41,17 @@ impl Executor for Pbs {
     async fn submit(&self, name: &JobName, script: &str) -> Result<SchedulerId, SubmitFault> {
         let is_refusal = |said: &str| has_any(said, &REFUSALS);
         let said = if self.is_torque {
-            // The wrappers over Slurm take a file alone, and whichever torque it is copies it.
+            // The wrappers over Slurm take a file alone, and whichever torque it is copies it. Where the output goes they take from
+            // the command line alone: by default where we are.
             let file =
                 ScriptFile::write(name, script).map_err(|error| SubmitFault::Unknown(error.to_string()))?;
             let path = file.0.to_string_lossy().into_owned();
-            self.commands.submit("qsub", &["-N", name.as_str(), &path], "", is_refusal).await?
+            let options = script.lines().filter_map(|line| line.strip_prefix("#PBS ")?.split_once(' '));
+            let output =
+                options.filter(|(option, _)| matches!(*option, "-o" | "-j")).flat_map(<[&str; 2]>::from);
+            let arguments: Vec<&str> =
+                ["-N", name.as_str()].into_iter().chain(output).chain([&*path]).collect();
+            self.commands.submit("qsub", &arguments, "", is_refusal).await?
         } else {
             self.commands.submit("qsub", &[], script, is_refusal).await?
         };
