@@ -1,7 +1,7 @@
 //! A real Slurm on this machine: munged, slurmctld and slurmd of Debian's packages, unpacked into the cache folder and never
 //! installed, for they conflict with other schedulers' packages. They live in a mount, UTS and PID namespace of their own with a
-//! host name of their own; the host's `/etc` stays as it is. With accounts, slurmdbd keeps them in a MariaDB of its own: without
-//! it Slurm takes every account and passes over every QOS. Everything in it ends with the part.
+//! host name of their own; the host's `/etc` stays as it is. Without slurmdbd, so it takes every account and passes over every QOS.
+//! Everything in it ends with the part.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,7 +17,7 @@ use crate::scratch::Scratch;
 use crate::wait;
 
 /// The packages that are unpacked, with those that they need and a Debian may lack.
-const PACKAGES: [&str; 19] = [
+const PACKAGES: [&str; 12] = [
     "slurmctld",
     "slurmd",
     "slurm-client",
@@ -25,13 +25,6 @@ const PACKAGES: [&str; 19] = [
     "munge",
     "libmunge2",
     "liblua5.1-0",
-    "slurmdbd",
-    "slurm-wlm-mysql-plugin",
-    "libmariadb3",
-    "mariadb-server-core",
-    "liburing2",
-    "libnuma1",
-    "libaio1",
     // qsub, qstat and qdel as torque has them, over Slurm.
     "slurm-wlm-torque",
     "libslurm-perl",
@@ -53,21 +46,7 @@ mount -t overlay overlay -o "lowerdir=$folder/sbin:/usr/sbin" /usr/sbin
 "$root/usr/sbin/munged" --foreground --force --socket="$folder/munge.socket" --key-file="$folder/munge.key" \
     --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" --seed-file="$folder/munge.seed" &
 until [ -S "$folder/munge.socket" ]; do sleep 0.05; done
-if [ -n "$database" ]; then
-    mariadb="$root/usr/sbin/mariadbd --no-defaults --user=root --datadir=$folder/database
-        --lc-messages-dir=$root/usr/share/mysql --innodb-buffer-pool-size=64M"
-    { printf 'create database mysql;\nuse mysql;\n'; cat "$root/usr/share/mysql/mysql_system_tables.sql"; } | $mariadb --bootstrap
-    # Nobody but this Slurm sees it: it needs no users.
-    $mariadb --bind-address=127.0.0.1 --port="$database" --socket="$folder/database.socket" --skip-grant-tables &
-    until [ -S "$folder/database.socket" ]; do sleep 0.05; done
-    "$root/usr/sbin/slurmdbd" -D &
-    sacctmgr() { "$root/usr/bin/sacctmgr" -i "$@"; }
-    until sacctmgr add cluster lightrail; do sleep 0.2; done
-    sacctmgr add qos realtime,preempt
-    sacctmgr add account lcls
-    sacctmgr add user root account=lcls qos=normal,realtime,preempt defaultqos=normal
-fi
-while :; do "$root/usr/sbin/slurmctld-wlm" -D; echo slurmctld is started again; sleep 0.2; done &
+while :; do "$root/usr/sbin/slurmctld-wlm" -D || true; echo slurmctld is started again; sleep 0.2; done &
 "$root/usr/sbin/slurmd-wlm" -D -N lightrail-slurm &
 wait
 "#;
@@ -77,7 +56,7 @@ wait
 pub struct Slurm {
     // Dropped before its folder.
     proc: Proc,
-    _ports: [Port; 4],
+    _ports: [Port; 2],
     folder: Scratch,
 }
 
@@ -87,23 +66,12 @@ pub async fn slurm(test: &str) -> Option<Slurm> {
     require(test, Need::Slurm, started)
 }
 
-/// The same with accounts in slurmdbd: account `lcls`, the QOS `normal`, `realtime` and `preempt`; what has ended only sacct knows,
-/// after 2 s.
-pub async fn slurm_with_accounts(test: &str) -> Option<Slurm> {
-    let started = Slurm::start_with(true).await;
-    require(test, Need::Slurm, started)
-}
-
 impl Slurm {
     /// Starts one of its own; its node is idle on return.
     ///
     /// # Errors
     /// Where packages cannot be had, namespaces cannot be made, or it does not get ready.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::start_with(false).await
-    }
-
-    async fn start_with(accounts: bool) -> anyhow::Result<Self> {
         ensure!(rustix::process::geteuid().is_root(), "Slurm in namespaces of its own needs root");
         let root = tokio::task::spawn_blocking(|| unpacked("slurm-3", &PACKAGES)).await??;
         let possible = Command::new("unshare")
@@ -114,14 +82,12 @@ impl Slurm {
             .context("no unshare (package util-linux)")?;
         ensure!(possible.success(), "namespaces cannot be made here (unshare: {possible})");
         let folder = Scratch::new()?;
-        let ports = [Port::take()?, Port::take()?, Port::take()?, Port::take()?];
-        prepare(&root, folder.path(), &ports, accounts)?;
-        let database = if accounts { ports[3].to_string() } else { String::new() };
+        let ports = [Port::take()?, Port::take()?];
+        prepare(&root, folder.path(), &ports)?;
         let start = Start::new("slurm", "unshare", folder.path())
             .args(["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", INSIDE])
             .env("root", root.as_os_str())
             .env("folder", folder.path().as_os_str())
-            .env("database", database)
             .env("LD_LIBRARY_PATH", libraries(&root)?)
             .env("SLURM_CONF", folder.path().join("slurm.conf").as_os_str());
         let slurm = Self { proc: Proc::start(start)?, _ports: ports, folder };
@@ -180,9 +146,9 @@ fn libraries(root: &Path) -> anyhow::Result<String> {
 }
 
 /// Configuration, key and commands.
-fn prepare(root: &Path, folder: &Path, ports: &[Port; 4], accounts: bool) -> anyhow::Result<()> {
+fn prepare(root: &Path, folder: &Path, ports: &[Port; 2]) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    for below in ["ctld", "spool", "bin", "sbin", "database"] {
+    for below in ["ctld", "spool", "bin", "sbin"] {
         std::fs::create_dir(folder.join(below)).with_context(|| format!("cannot make {below}"))?;
     }
     let write = |name: &str, text: &[u8], mode: u32| -> anyhow::Result<()> {
@@ -199,36 +165,7 @@ fn prepare(root: &Path, folder: &Path, ports: &[Port; 4], accounts: bool) -> any
     let plugins = library_folder(root)?.join("slurm-wlm");
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let (here, plugins, libraries) = (folder.display(), plugins.display(), libraries(root)?);
-    let [controller, node, keeper, database] = ports;
-    let (accounting, job_age) = if accounts {
-        let accounting = format!(
-            "AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost={HOST}
-AccountingStoragePort={keeper}
-AccountingStorageEnforce=associations,limits,qos"
-        );
-        (accounting, 2)
-    } else {
-        ("AccountingStorageType=accounting_storage/none".to_owned(), 300)
-    };
-    let keeping = format!(
-        "AuthType=auth/munge
-AuthInfo=socket={here}/munge.socket
-DbdHost={HOST}
-DbdAddr=127.0.0.1
-DbdPort={keeper}
-SlurmUser=root
-StorageType=accounting_storage/mysql
-StorageHost=127.0.0.1
-StoragePort={database}
-StorageUser=root
-StorageLoc=slurm_acct_db
-PluginDir={plugins}
-PidFile={here}/slurmdbd.pid
-LogFile={here}/slurmdbd.log
-"
-    );
-    write("slurmdbd.conf", keeping.as_bytes(), 0o600)?;
+    let [controller, node] = ports;
     let configuration = format!(
         "ClusterName=lightrail
 SlurmctldHost={HOST}(127.0.0.1)
@@ -256,10 +193,10 @@ SlurmdParameters=config_overrides
 MpiDefault=none
 SwitchType=switch/none
 MailProg=/bin/true
-MinJobAge={job_age}
+MinJobAge=300
 KillWait=5
 InactiveLimit=0
-{accounting}
+AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/filetxt
 JobCompLoc={here}/jobcomp.log
 PreemptType=preempt/partition_prio
