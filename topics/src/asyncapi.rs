@@ -6,9 +6,9 @@ use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
 use crate::events::{
-    Counted, Dataset, DeadLetter, Decider, FileAvailable, FileGone, Image, ImageResult, Indexed, Job,
-    JobAsked, Route, RouteOverride, Rule, RunCorrected, RunGroup, RunIncomplete, RunManifest, RunTags, Start,
-    TransferEvent, Trial, Wish,
+    Counted, Dataset, DeadLetter, Decider, FacilityStatus, FileAvailable, FileGone, Image, ImageResult,
+    Indexed, Job, JobAsked, Route, RouteOverride, Rule, RunCorrected, RunGroup, RunIncomplete, RunManifest,
+    RunTags, Start, TransferEvent, Trial, Wish,
 };
 use crate::ids::SiteName;
 use crate::message::Kind;
@@ -78,8 +78,8 @@ fn all_channels() -> Vec<(String, Channel)> {
 /// Which service sends to a channel, and which receives from it.
 fn operators(channel: &Channel) -> Vec<(&'static str, &'static str)> {
     use Topic::{
-        DeadLetters, FileCatalog, FilesAvailable, ImagesIndexed, Jobs, Requests, Results, Routes, Rules,
-        Runs, RunsAvailable, Transfers, Trials,
+        DeadLetters, FacilityStatus, FileCatalog, FilesAvailable, ImagesIndexed, Jobs, Requests, Results,
+        Routes, RoutesOverride, Rules, Runs, RunsAvailable, Transfers, Trials,
     };
     let Channel::Of(topic) = *channel else { return vec![("analysis", "send"), ("analysis", "receive")] };
     let mut found = Vec::new();
@@ -99,12 +99,12 @@ fn operators(channel: &Channel) -> Vec<(&'static str, &'static str)> {
     if matches!(topic, FilesAvailable | RunsAvailable | Trials | ImagesIndexed | Results) {
         found.push(("analysis", "receive"));
     }
-    // Rules by its command line, for operators; both are read back at a start.
-    if matches!(topic, Rules | Jobs) {
+    // Rules by its command line, for operators; what it says itself is read back at a start.
+    if matches!(topic, Rules | Jobs | FacilityStatus | RoutesOverride) {
         found.push(("trigger", "send"));
     }
     if matches!(topic, Rules | Jobs | Runs | FileCatalog | FilesAvailable | RunsAvailable)
-        || matches!(topic, ImagesIndexed | Results)
+        || matches!(topic, ImagesIndexed | Results | FacilityStatus | RoutesOverride | Transfers)
     {
         found.push(("trigger", "receive"));
     }
@@ -240,6 +240,11 @@ fn message(kind: Kind, generator: &mut SchemaGenerator) -> Value {
             generator.subschema_for::<Counted>().to_value(),
             "how far a topic is counted, and what has changed since the message before",
             "counted@topic",
+        ),
+        Kind::FacilityStatus => (
+            generator.subschema_for::<FacilityStatus>().to_value(),
+            "how a part of a facility is, its known outages, and what was measured there",
+            "site/resource",
         ),
         Kind::Settled => (
             json!({ "type": "null" }),

@@ -3,6 +3,7 @@
 //!
 //! JSON only: what is left out where it is unknown has no place in a compact form that counts fields.
 
+mod facility;
 mod file;
 mod image;
 mod job;
@@ -18,11 +19,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Millis;
 
+pub use facility::{FacilityStatus, Health, KnownOutage, Measured, StatusBy};
 pub use file::{FileAvailable, FileEvent, FileGone, FileTiming, Registration, Verified};
 pub use image::{ConfigurePlace, Extent, ExtentKind, Image, IndexPosition, IndexState, Indexed, ShotData};
 pub use job::{
-    Counted, Decider, FailureClass, Job, JobAsked, JobEnd, JobIdentity, JobStep, ReadUpTo, ResultsOf,
-    Withdrawal, asked_key, counted_key, decider_key,
+    Counted, Decider, FailureClass, Job, JobAsked, JobEnd, JobIdentity, JobStep, PoolJob, ReadUpTo,
+    ResultsOf, RunJob, Withdrawal, asked_key, counted_key, decider_key,
 };
 pub use result::{ImageResult, Numbers, Outcome, Stage, StageTimes};
 pub use rule::{

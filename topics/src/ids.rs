@@ -141,6 +141,16 @@ name_id!(
     "1 to 64 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 );
 name_id!(
+    /// A part of a facility, as its own interface names it: `perlmutter`, `dtns`.
+    ResourceName, "resource", 64, word,
+    "1 to 64 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+);
+name_id!(
+    /// The name of a standing pool of workers: `live-nersc`.
+    PoolName, "pool", 32, word,
+    "1 to 32 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
+);
+name_id!(
     /// A job's name at its scheduler, made of its identity; some keep 15 characters.
     JobName, "job", 15, word,
     "1 to 15 letters, digits, - and _, beginning with a letter or digit", "^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$"
@@ -284,6 +294,32 @@ impl FromStr for RunAtSite {
     }
 }
 as_string!(RunAtSite, "RunAtSite", schemars::json_schema!({ "type": "string" }));
+
+/// A part of a site's facility, written `NERSC/perlmutter`: the key of `facility.status`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceAtSite {
+    /// The site.
+    pub site: SiteName,
+    /// The part.
+    pub resource: ResourceName,
+}
+
+impl fmt::Display for ResourceAtSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.site, self.resource)
+    }
+}
+
+impl FromStr for ResourceAtSite {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rule = "written as site/resource";
+        let (site, resource) = text.split_once('/').ok_or_else(|| refused("resource", text, rule))?;
+        Ok(Self { site: site.parse()?, resource: resource.parse()? })
+    }
+}
+as_string!(ResourceAtSite, "ResourceAtSite", schemars::json_schema!({ "type": "string" }));
 
 /// One generation of a file to one site.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

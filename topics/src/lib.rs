@@ -20,8 +20,8 @@ pub mod when;
 pub use checksum::{Checksum, ChecksumKind};
 pub use ids::{
     AttemptId, DatasetName, DeciderName, Experiment, FileAtSite, Generation, GroupName, IdError, Instrument,
-    JobName, MoverName, RuleName, RunAtSite, RunKey, RunNumber, SiteName, TagName, TaskName, TransferId,
-    WorkerName,
+    JobName, MoverName, PoolName, ResourceAtSite, ResourceName, RuleName, RunAtSite, RunKey, RunNumber,
+    SiteName, TagName, TaskName, TransferId, WorkerName,
 };
 pub use image::{
     EventId, FileName, Fingerprint, ImageInTrial, ImageKey, RunInTrial, RunInTrialAtSite, TrialKey,

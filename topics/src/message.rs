@@ -7,10 +7,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{
-    Counted, Dataset, DeadLetter, Decider, FileAvailable, FileGone, Image, ImageResult, Indexed, Job,
-    JobAsked, Route, RouteOverride, Rule, RunCorrected, RunGroup, RunIncomplete, RunManifest, RunTags, Start,
-    TransferEvent, Trial, Wish, WishKey, asked_key, counted_key, dataset_key, decider_key, group_key,
-    tags_key,
+    Counted, Dataset, DeadLetter, Decider, FacilityStatus, FileAvailable, FileGone, Image, ImageResult,
+    Indexed, Job, JobAsked, Route, RouteOverride, Rule, RunCorrected, RunGroup, RunIncomplete, RunManifest,
+    RunTags, Start, TransferEvent, Trial, Wish, WishKey, asked_key, counted_key, dataset_key, decider_key,
+    group_key, tags_key,
 };
 use crate::ids::{
     DatasetName, Experiment, FileAtSite, Generation, GroupName, MoverName, RuleName, RunAtSite, RunKey,
@@ -72,11 +72,13 @@ pub enum Kind {
     Dataset,
     /// How far a topic is counted.
     Counted,
+    /// How a part of a facility is.
+    FacilityStatus,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::FileAvailable,
         Self::FileGone,
         Self::RunAvailable,
@@ -101,6 +103,7 @@ impl Kind {
         Self::RunGroup,
         Self::Dataset,
         Self::Counted,
+        Self::FacilityStatus,
     ];
 
     /// The text of `ce_type`.
@@ -130,6 +133,7 @@ impl Kind {
             Self::RunGroup => "run.group",
             Self::Dataset => "dataset",
             Self::Counted => "counted",
+            Self::FacilityStatus => "facility.status",
         }
     }
 
@@ -148,6 +152,7 @@ impl Kind {
             Self::Trial => Topic::Trials,
             Self::Rule | Self::RunTags | Self::RunGroup | Self::Dataset => Topic::Rules,
             Self::Job | Self::Decider | Self::JobAsked | Self::Counted => Topic::Jobs,
+            Self::FacilityStatus => Topic::FacilityStatus,
             Self::Image => return matches!(channel, Channel::At(..)),
             Self::Settled => return !channel.is_logbooks(),
         };
@@ -528,6 +533,12 @@ pub fn job_asked(event: &JobAsked, source: &str) -> Message {
     let key = asked_key(&event.rule, &event.run);
     let id = format!("{}:{}/{}#{}", Kind::JobAsked, event.rule, event.run, event.request);
     Message::new(Kind::JobAsked, Topic::Jobs, key, id, Some(plain(event)), source, event.at)
+}
+
+/// How a part of a facility is, on `facility.status`.
+pub fn facility_status(event: &FacilityStatus, source: &str) -> Message {
+    let key = event.key().to_string();
+    keyed(Kind::FacilityStatus, Topic::FacilityStatus, key, Some(event), source, event.at)
 }
 
 /// Who decides from here on, on `jobs`.

@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::events::{
-    Counted, Dataset, DeadLetter, Decider, FileEvent, Image, ImageResult, Indexed, Job, JobAsked, Route,
-    RouteOverride, Rule, RunEvent, RunGroup, RunTags, Start, TransferEvent, Trial, Wish, WishKey, asked_key,
-    counted_key, dataset_key, decider_key, group_key, tags_key,
+    Counted, Dataset, DeadLetter, Decider, FacilityStatus, FileEvent, Image, ImageResult, Indexed, Job,
+    JobAsked, Route, RouteOverride, Rule, RunEvent, RunGroup, RunTags, Start, TransferEvent, Trial, Wish,
+    WishKey, asked_key, counted_key, dataset_key, decider_key, group_key, tags_key,
 };
 use crate::ids::{
     DatasetName, Experiment, FileAtSite, GroupName, IdError, JobName, RuleName, RunAtSite, RunKey, SiteName,
@@ -137,6 +137,8 @@ pub enum Event {
     Counted(Counted),
     /// A step of a job's life.
     Job(Job),
+    /// How a part of a facility is.
+    Facility(FacilityStatus),
     /// Who decides.
     Decider(Decider),
     /// A rule is to fire by hand.
@@ -278,6 +280,11 @@ pub fn decode(topics: &Topics, record: &Record) -> Result<Event, DecodeError> {
         }
         Topic::Rules => rule(record),
         Topic::Jobs => job(record),
+        Topic::FacilityStatus => {
+            let event: FacilityStatus = value(record, "status of a facility")?;
+            agree(record, &event.key())?;
+            Ok(Event::Facility(event))
+        }
         // Nothing is said there yet.
         Topic::Reflections => Err(DecodeError::Topic(record.topic.to_string())),
         Topic::Runs | Topic::FileCatalog | Topic::Experiments | Topic::WorkflowJobs => {

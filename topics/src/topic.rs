@@ -47,11 +47,13 @@ pub enum Topic {
     Rules,
     /// The life of batch jobs; kept for ever.
     Jobs,
+    /// How facilities are; compacted.
+    FacilityStatus,
 }
 
 impl Topic {
     /// All topics of which there is one.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Runs,
         Self::FileCatalog,
         Self::Experiments,
@@ -69,9 +71,10 @@ impl Topic {
         Self::Reflections,
         Self::Rules,
         Self::Jobs,
+        Self::FacilityStatus,
     ];
     /// Those that the trigger writes, and sets up.
-    pub const TRIGGER: [Self; 2] = [Self::Rules, Self::Jobs];
+    pub const TRIGGER: [Self; 3] = [Self::Rules, Self::Jobs, Self::FacilityStatus];
     /// Those that the analysis writes, and sets up.
     pub const ANALYSIS: [Self; 4] = [Self::Trials, Self::ImagesIndexed, Self::Results, Self::Reflections];
 
@@ -95,6 +98,7 @@ impl Topic {
             Self::Reflections => "reflections",
             Self::Rules => "rules",
             Self::Jobs => "jobs",
+            Self::FacilityStatus => "facility.status",
         }
     }
 
@@ -111,9 +115,12 @@ impl Topic {
             }
             Self::Trials | Self::Results | Self::Reflections | Self::Jobs => Keeping::ForEver,
             Self::FilesAvailable => Keeping::Newest { min_lag: Duration::from_secs(7 * 24 * 3600) },
-            Self::Requests | Self::Routes | Self::RoutesOverride | Self::ImagesIndexed | Self::Rules => {
-                Keeping::Newest { min_lag: Duration::ZERO }
-            }
+            Self::Requests
+            | Self::Routes
+            | Self::RoutesOverride
+            | Self::ImagesIndexed
+            | Self::Rules
+            | Self::FacilityStatus => Keeping::Newest { min_lag: Duration::ZERO },
             Self::Transfers | Self::DeadLetters => Keeping::For(MONTH),
         }
     }
@@ -343,6 +350,7 @@ mod tests {
             [
                 ("lightrail.rules".to_owned(), Keeping::Newest { min_lag: Duration::ZERO }),
                 ("lightrail.jobs".to_owned(), Keeping::ForEver),
+                ("lightrail.facility.status".to_owned(), Keeping::Newest { min_lag: Duration::ZERO }),
             ]
         );
         let specs = ours.analysis_specs(&[site], 4, 1);

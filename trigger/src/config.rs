@@ -14,6 +14,7 @@ use lightrail_service::settings;
 use lightrail_topics::{DeciderName, SiteName};
 
 use crate::executor::{Analysis, Head, IriAt, Lsf, Pbs, SfapiAt, Sge, Slurm};
+use crate::facility::StatusAt;
 
 pub use lightrail_service::settings::{ConfigError, Fault, Kafka, Log};
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub sites: BTreeMap<SiteName, Site>,
     /// `[decide]`.
     pub decide: Decide,
+    /// `[facility]`.
+    pub facility: FacilityWatch,
     /// `[jid]`: LCLS's job interface, where it is served.
     pub jid: Option<JidAt>,
     /// `[http]`: where health and metrics are asked for.
@@ -56,8 +59,12 @@ pub struct Site {
     pub at_once: u32,
     /// `for_live`: how many of these reprocessing never takes.
     pub for_live: u16,
+    /// `allocation`: node-hours that jobs may spend there in all, where they are counted.
+    pub allocation: Option<u64>,
     /// `[sites.<NAME>.analysis]`: how workers are started there.
     pub analysis: Option<Analysis>,
+    /// `[sites.<NAME>.status]`: who is asked how it is.
+    pub status: StatusAt,
 }
 
 /// Which executor, with what it is told.
@@ -133,8 +140,25 @@ pub struct Decide {
     pub again: Duration,
     /// `lands_within`: so long room is kept for a run that has ended and is not at its site yet.
     pub lands_within: Duration,
+    /// `hangs`: a job that gets nowhere for so long hangs.
+    pub hangs: Duration,
     /// `patience`: how long another's open transaction is waited for.
     pub patience: Duration,
+}
+
+/// `[facility]`: how sites are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FacilityWatch {
+    /// `every`: how often each site's facility is asked how it is.
+    pub every: Duration,
+    /// `heartbeat`: what has not changed is said again after so long.
+    pub heartbeat: Duration,
+    /// `lost_after`: a site that is away for so long is lost.
+    pub lost_after: Duration,
+    /// `give_up_after`: what runs at a lost site is given up after so long.
+    pub give_up_after: Duration,
+    /// `failover_for`: so long an experiment's data are sent elsewhere, and again while that is needed.
+    pub failover_for: Duration,
 }
 
 impl Config {

@@ -4,16 +4,24 @@
 //! An intent is committed before its job is submitted. A job that somebody may have submitted is looked up by its name until
 //! the grace time has passed; only then it is submitted once more, and the claim that each copy makes first lets one work.
 
+mod ahead;
 #[cfg(test)]
 mod beam_tests;
 mod book;
+mod failover;
 mod fire;
 mod life;
+mod moving;
+mod placing;
 mod rehearse;
+mod retries;
 mod room;
 #[cfg(test)]
 mod rule_tests;
 mod runs;
+#[cfg(test)]
+mod site_tests;
+mod sites;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -21,7 +29,9 @@ mod when;
 
 use std::collections::BTreeSet;
 
-use lightrail_topics::events::{Dataset, Indexed, Job, ResultsOf, Rule, RunRange};
+use lightrail_topics::events::{
+    Dataset, FacilityStatus, Indexed, Job, ResultsOf, RouteOverride, Rule, RunRange,
+};
 use lightrail_topics::{
     DatasetName, Experiment, GroupName, JobName, Lfn, Millis, RuleName, RunAtSite, RunInTrial, RunKey,
     SiteName, TagName,
@@ -30,8 +40,10 @@ use lightrail_topics::{
 pub use book::{Book, Limits};
 pub use fire::{Condition, What};
 pub use life::{Life, Phase};
+pub use moving::MOVES;
 pub use rehearse::{Fired, rehearse};
 pub use runs::{AtSite, Belongs, Nonrec, Run, Said, Tally};
+pub use sites::TransferSeen;
 pub use when::Verdict;
 
 use crate::executor::{Ending, SchedulerId, Sighting, SubmitFault};
@@ -68,6 +80,14 @@ pub enum Input {
         /// When this was known.
         at: Millis,
     },
+    /// A transfer's state has changed.
+    Transfer(TransferSeen),
+    /// How a part of a facility is, as was said on its topic.
+    Facility(FacilityStatus),
+    /// Where an experiment's data go for a while; none ends it.
+    Override(Experiment, Option<RouteOverride>),
+    /// A scheduler was asked: why it did not answer, where it did not.
+    Answered(SiteName, Option<String>),
     /// How far a run's images are published.
     Indexed(Indexed),
     /// An image of a run has its result.
@@ -113,7 +133,8 @@ impl Input {
             | Self::RunIncomplete { run: at, .. } => Some(&at.run),
             Self::Indexed(indexed) => Some(&indexed.run),
             Self::Result(of) => Some(&of.run),
-            Self::Job(job) => Some(&job.identity.run),
+            Self::Transfer(seen) => Some(&seen.run),
+            Self::Job(job) => job.identity.run(),
             _ => None,
         }
     }
@@ -124,6 +145,8 @@ impl Input {
 pub enum Action {
     /// Commit these steps in one transaction, and tell each as [`Input::Job`].
     Publish(Vec<Job>),
+    /// Commit where an experiment's data go for a while, and tell it as [`Input::Override`].
+    Route(Experiment, RouteOverride),
     /// Submit a job; its intent is committed.
     Submit(JobName),
     /// Take a job's claim, so that no copy of it begins to work.

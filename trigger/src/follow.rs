@@ -7,13 +7,13 @@ mod counting;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lightrail_topics::events::{FileEvent, RunEvent, RunManifest};
+use lightrail_topics::events::{FileEvent, RunEvent, RunManifest, TransferEvent};
 use lightrail_topics::kafka::{Admin, Connection, Isolation, KafkaError, Offset, Reader, fold_to_end};
 use lightrail_topics::{
     Event, LogTime, LogbookEvent, Millis, Record, RunAtSite, RunInTrial, RunKey, Topic, Topics, decode,
 };
 
-use crate::decide::{Book, Input, Said, Tally};
+use crate::decide::{Book, Input, Said, Tally, TransferSeen};
 use crate::metric;
 
 pub(crate) use counting::Counting;
@@ -26,6 +26,9 @@ pub(crate) fn followed(logbook: bool) -> Vec<Topic> {
         Topic::Jobs,
         Topic::RunsAvailable,
         Topic::FilesAvailable,
+        Topic::FacilityStatus,
+        Topic::Transfers,
+        Topic::RoutesOverride,
         Topic::ImagesIndexed,
         Topic::Results,
     ];
@@ -34,6 +37,9 @@ pub(crate) fn followed(logbook: bool) -> Vec<Topic> {
     }
     wanted
 }
+
+/// So old transfers tell nothing of how fast data come: 6 hours, in milliseconds.
+const TRANSFERS_SINCE: i64 = 6 * 3600 * 1000;
 
 /// What is read to its end at a start.
 struct Read {
@@ -87,6 +93,13 @@ pub(crate) async fn begin(
         next.insert((results.clone(), partition), offset);
         from.insert((results.clone(), partition), offset);
     }
+    // Of transfers, of which there are many, what was lately said: what was measured before fades anyhow.
+    let transfers = topics.name(Topic::Transfers);
+    let since = Millis(crate::run::now().0.saturating_sub(TRANSFERS_SINCE));
+    for (partition, offset) in admin.offsets_for_time(&transfers, since).await? {
+        next.insert((transfers.clone(), partition), offset);
+        from.insert((transfers.clone(), partition), offset);
+    }
     let mut into = Read { book, next, epoch: 0, counting };
     into.book.take(Input::Counted(counts), Millis(0));
     let ours = topics.clone();
@@ -125,7 +138,7 @@ pub(crate) async fn history(
     limit: Duration,
 ) -> Result<Vec<(Millis, Input)>, KafkaError> {
     let wanted = followed(logbook).into_iter().filter(|topic| match topic {
-        Topic::Jobs => false,
+        Topic::Jobs | Topic::Transfers | Topic::FacilityStatus | Topic::RoutesOverride => false,
         Topic::Results => results,
         _ => true,
     });
@@ -194,6 +207,9 @@ pub(crate) fn understood(topics: &Topics, record: &Record) -> Option<Input> {
         Event::File(FileEvent::Gone(file)) => {
             Some(Input::FileGone(RunAtSite { run: file.run, site: file.site }, file.lfn))
         }
+        Event::Transfer(event) => Some(Input::Transfer(transfer(event))),
+        Event::Facility(status) => Some(Input::Facility(status)),
+        Event::RouteOverride(experiment, route) => Some(Input::Override(experiment, route)),
         Event::Run(RunEvent::Available(manifest)) => Some(available(&manifest)),
         Event::Run(RunEvent::Corrected(corrected)) => Some(available(&corrected.manifest)),
         // Closed, whatever it lacks.
@@ -219,6 +235,22 @@ pub(crate) fn understood(topics: &Topics, record: &Record) -> Option<Input> {
             Some(Input::Registered(RunKey { experiment, run: file.run? }, file.lfn))
         }
         _ => None,
+    }
+}
+
+/// What a transfer's change tells of its site. A fault is the destination's unless the source's server has it.
+fn transfer(event: TransferEvent) -> TransferSeen {
+    let cause = event.cause.filter(|cause| cause.class == "endpoint");
+    let is_sources = |endpoint: &Option<String>| endpoint.is_none() || *endpoint == event.from_server;
+    TransferSeen {
+        fault: cause.filter(|cause| !is_sources(&cause.endpoint)).map(|cause| cause.text),
+        size: event.registration.and_then(|registration| registration.size),
+        moved: event.bytes,
+        lfn: event.lfn,
+        run: event.run,
+        site: event.site,
+        state: event.state,
+        at: event.at,
     }
 }
 

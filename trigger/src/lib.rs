@@ -8,6 +8,7 @@ pub mod config;
 pub mod datasets;
 pub mod decide;
 pub mod executor;
+pub mod facility;
 mod follow;
 pub mod jid;
 mod jwt;

@@ -12,6 +12,12 @@ pub(super) const SCHEDULER_FAULTS: &str = "lightrail_trigger_scheduler_faults_to
 pub(super) const DECIDE_SECONDS: &str = "lightrail_trigger_decide_seconds";
 /// Messages that could not be understood.
 pub(super) const DEAD_LETTERS: &str = "lightrail_trigger_dead_letters_total";
+/// Jobs that have failed and are not tried again.
+pub(super) const STOPPED: &str = "lightrail_trigger_stopped_total";
+/// How often it was said that an experiment's data go elsewhere.
+pub(super) const FAILOVERS: &str = "lightrail_trigger_failovers_total";
+/// Node-seconds that workers waited for images of runs that were still being copied.
+pub(super) const WAITED_NODE_SECONDS: &str = "lightrail_trigger_waited_node_seconds_total";
 /// Whether it decides.
 pub(super) const READY: &str = "lightrail_trigger_ready";
 /// Topics whose retention is shorter than the design's.
@@ -26,6 +32,12 @@ pub(super) fn describe() {
     describe_counter!(SCHEDULER_FAULTS, "Schedulers that did not answer");
     describe_histogram!(DECIDE_SECONDS, "Seconds that a decision over all rules and runs took");
     describe_counter!(DEAD_LETTERS, "Messages that could not be understood");
+    describe_counter!(STOPPED, "Jobs that have failed and are not tried again");
+    describe_counter!(FAILOVERS, "How often it was said that an experiment's data go elsewhere");
+    describe_counter!(
+        WAITED_NODE_SECONDS,
+        "Node-seconds that workers waited for images of runs being copied"
+    );
     describe_gauge!(READY, "1 if it decides");
     describe_gauge!(SHORT_RETENTION, "Topics whose retention is shorter than the design's");
 }

@@ -34,6 +34,7 @@ as_settings! {
     Trigger => "one of LCLS's seven triggers, such as \"ALL_FILES_TRANSFERRED\"",
     Argument => "a text such as \"--run={run}\"",
     When => "a test such as \"run.number >= 12 and 'sample-a' in tags\"",
+    SiteName => "a site such as \"NERSC\"",
     DatasetName => "a dataset such as \"lysozyme\"",
     Class => "\"live\" or \"reprocess\"",
 }
@@ -83,11 +84,7 @@ fn rule(name: RuleName, section: Section<'_, '_>, config: &Config, who: &str, at
     needs_logbook(&section, trigger, config);
     let when = section.optional("when").map(|As::<When>(when)| when);
     let dataset = section.optional("dataset").map(|As::<DatasetName>(dataset)| dataset);
-    let site: Option<SiteName> = section.required("site");
-    if let Some(site) = &site {
-        let known: Vec<SiteName> = config.sites.keys().cloned().collect();
-        settings::known_site(&section, "site", site, &known);
-    }
+    let sites = sites(&section, config);
     let number = |key: &str| section.optional(key).map(|Number(number)| number);
     let (first_run, last_run, trial) = (number("first_run"), number("last_run"), number("trial"));
     let experiment = section.optional("experiment");
@@ -99,12 +96,13 @@ fn rule(name: RuleName, section: Section<'_, '_>, config: &Config, who: &str, at
     let mut names = BTreeSet::new();
     let mut tasks = Vec::new();
     for section in section.sections("tasks") {
-        tasks.push(task(section, trial.is_some(), site.as_ref(), config, &mut names));
+        tasks.push(task(section, trial.is_some(), &sites, config, &mut names));
     }
     if tasks.is_empty() {
         section.fault("tasks", "is missing: say [[rules.NAME.tasks]] and what it runs");
     }
     section.finish();
+    let mut sites = sites.into_iter();
     Some(Rule {
         rule: name,
         version: 0,
@@ -115,13 +113,51 @@ fn rule(name: RuleName, section: Section<'_, '_>, config: &Config, who: &str, at
         experiment,
         first_run: first_run.map(lightrail_topics::RunNumber),
         last_run: last_run.map(lightrail_topics::RunNumber),
-        site: site?,
+        site: sites.next()?,
+        or_at: sites.collect(),
         trial: trial.map(lightrail_topics::TrialNumber),
         tasks: tasks.into_iter().collect::<Option<_>>()?,
         since: None,
         who: who.to_owned(),
         at,
     })
+}
+
+/// `site`, one of them; or `sites`, several; or `site = "any"` for all that there are.
+fn sites(section: &Section<'_, '_>, config: &Config) -> Vec<SiteName> {
+    let known: Vec<SiteName> = config.sites.keys().cloned().collect();
+    let site: Option<SiteName> = section.optional("site");
+    let listed: Option<Vec<SiteName>> = section
+        .optional::<List<As<SiteName>>>("sites")
+        .map(|list| list.0.into_iter().map(|As(site)| site).collect());
+    let is_any = site.as_ref().is_some_and(|site| site.as_str() == "any");
+    let (key, sites) = match (site, listed) {
+        (Some(_), None) if is_any => ("site", known.clone()),
+        (Some(_), Some(_)) if !is_any => {
+            section.fault("sites", "is there beside site; say one of them");
+            return Vec::new();
+        }
+        (Some(site), None) => ("site", vec![site]),
+        (_, Some(listed)) => ("sites", listed),
+        (None, None) => {
+            section.fault(
+                "site",
+                "is missing; expected a site such as \"NERSC\", or sites = [\"NERSC\", \"OLCF\"]",
+            );
+            return Vec::new();
+        }
+    };
+    let mut seen = BTreeSet::new();
+    for site in &sites {
+        settings::known_site(section, key, site, &known);
+        if !seen.insert(site) {
+            section.fault(key, format!("names {site} twice"));
+        }
+    }
+    if sites.is_empty() {
+        section.fault(key, "names no site");
+    }
+    sites
 }
 
 /// LCLS's own names for what `RUN_PARAM_IS_VALUE` waits for.
@@ -155,7 +191,7 @@ fn needs_logbook(section: &Section<'_, '_>, trigger: Option<Trigger>, config: &C
 fn task(
     section: Section<'_, '_>,
     has_trial: bool,
-    site: Option<&SiteName>,
+    sites: &[SiteName],
     config: &Config,
     before: &mut BTreeSet<TaskName>,
 ) -> Option<Task> {
@@ -179,19 +215,27 @@ fn task(
     let time = section.or("time", Duration::from_secs(3600));
     let attempts = section.or("attempts", 3);
     let only = section.optional("only").map(|As::<Class>(class)| class);
+    let ahead = section.optional::<Duration>("ahead").map(|ahead| ahead.as_secs().max(1));
+    if ahead.is_some() && (workers.is_none() || !after.is_empty()) {
+        section.fault(
+            "ahead",
+            "is for workers that come after no other task: nothing else can wait for a run's images",
+        );
+    }
     let work = match (workers, program) {
         (Some(workers), None) => {
             if !has_trial {
                 section.fault("workers", "needs the rule's `trial`: results are complete under one");
             }
-            let place = site.and_then(|site| config.sites.get(site));
-            if nodes > 1 && place.is_some_and(|place| !place.head.dialect.starts_on_each_node()) {
+            let mut places = sites.iter().filter_map(|site| config.sites.get(site));
+            if nodes > 1 && places.any(|place| !place.head.dialect.starts_on_each_node()) {
                 section.fault(
                     "nodes",
                     "is 1 for workers at this site, whose scheduler starts them on one; take more workers",
                 );
             }
-            if site.and_then(|site| config.sites.get(site)).is_some_and(|site| site.analysis.is_none()) {
+            let mut places = sites.iter().filter_map(|site| config.sites.get(site));
+            if places.any(|place| place.analysis.is_none()) {
                 section
                     .fault("workers", "needs [sites.NAME.analysis] of the rule's site in the configuration");
             }
@@ -228,6 +272,7 @@ fn task(
         seconds: time.as_secs().max(1),
         attempts,
         only,
+        ahead,
     })
 }
 
@@ -249,6 +294,11 @@ mod tests {
         assert_eq!(names, ["begun", "live-hits", "lysozyme", "small-data"]);
         assert_eq!(rules[1].tasks.len(), 2);
         assert_eq!(rules[1].tasks[1].after.len(), 1);
+        assert_eq!(rules[1].tasks[0].ahead, Some(600));
+        let sites: Vec<&str> = rules[3].sites().map(SiteName::as_str).collect();
+        assert_eq!(sites, ["NERSC", "CLUSTER"]);
+        let any = EXAMPLE.replace("sites = [\"NERSC\", \"CLUSTER\"]", "site = \"any\"");
+        assert_eq!(read(&any).unwrap()[3].sites().count(), 3);
     }
 
     #[test]
@@ -295,6 +345,20 @@ workers = 1
 program = "/x"
 [[rules.other.tasks]]
 task = "b"
+[rules.several]
+trigger = "END_OF_RUN"
+sites = ["NERSC", "NERSC", "OLFC"]
+[[rules.several.tasks]]
+task = "a"
+program = "/x"
+ahead = "1m"
+[rules.both]
+trigger = "END_OF_RUN"
+site = "NERSC"
+sites = ["LAPTOP"]
+[[rules.both.tasks]]
+task = "a"
+program = "/x"
 [rules.none]
 trigger = "END_OF_RUN"
 site = "NERSC"

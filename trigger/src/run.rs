@@ -1,23 +1,27 @@
 //! The trigger's life: fences its predecessor, reads what is there, says that it decides, and from then on takes in what comes,
 //! plans, and does what is planned: one task owns the book, the others are told by channels. What ends a life is mended by a new one.
 
+mod act;
+mod jobs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lightrail_service::settings::SecretError;
-use lightrail_topics::events::{Class, Decider, Job};
+use lightrail_topics::events::Decider;
 use lightrail_topics::kafka::{Admin, Connection, KafkaError, PublishError, Publisher, Timeouts};
 use lightrail_topics::topic::PrefixError;
-use lightrail_topics::{JobName, Message, Millis, SiteName, Topic, Topics, message};
+use lightrail_topics::{Millis, SiteName, Topic, Topics, message};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Place, Site};
-use crate::decide::{Action, Book, Input, Limits};
-use crate::executor::{Claims, Executor, Iri, Local, Script, Sfapi, SubmitFault};
-use crate::follow::{self, Counting};
+use crate::decide::{Book, Input, Limits};
+use crate::executor::{Claims, Executor, Iri, Local, Sfapi};
+use crate::facility::{Report, Watcher};
+use crate::follow;
 use crate::jid;
 use crate::metric;
 use lightrail_service::http::{self, ListenError, Readiness};
@@ -92,6 +96,16 @@ pub(crate) fn limits(config: &Config) -> Limits {
             .map(|(name, site)| (name.clone(), usize::from(site.for_live)))
             .collect(),
         at_once: config.sites.iter().map(|(name, site)| (name.clone(), number(site.at_once))).collect(),
+        heartbeat: config.facility.heartbeat,
+        lost_after: config.facility.lost_after,
+        give_up_after: config.facility.give_up_after,
+        failover_for: config.facility.failover_for,
+        hangs: config.decide.hangs,
+        allocation: config
+            .sites
+            .iter()
+            .filter_map(|(name, site)| Some((name.clone(), site.allocation?.saturating_mul(3600))))
+            .collect(),
     }
 }
 
@@ -117,7 +131,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), TriggerE
         Some(at) => Some(jid::serve(at.clone(), places.clone()).await?.0),
         None => None,
     };
-    let mut service = Service { config, topics, connection, readiness, source, places, told, inbox };
+    let (reported, reports) = mpsc::unbounded_channel();
+    let mut watching = JoinSet::new();
+    for (name, place) in &places {
+        let (at, executor) = (place.site.status.clone(), Arc::clone(&place.executor));
+        let watcher = Watcher::new(name.clone(), at, executor).map_err(TriggerError::Web)?;
+        watching.spawn(watcher.watch(config.facility.every, reported.clone()));
+    }
+    let mut service = Service { config, topics, connection, readiness, source, places, told, inbox, reports };
     let outcome = tokio::select! {
         outcome = service.live() => outcome,
         () = stop.cancelled() => Ok(()),
@@ -162,6 +183,8 @@ struct Service {
     /// By which tasks tell what became of what they did; with the epoch in which they were sent.
     told: mpsc::UnboundedSender<(u64, Input)>,
     inbox: mpsc::UnboundedReceiver<(u64, Input)>,
+    /// How facilities are, as those say who ask them.
+    reports: mpsc::UnboundedReceiver<Report>,
 }
 
 impl Service {
@@ -236,7 +259,7 @@ impl Service {
         tracing::info!(decider = %self.config.decider, epoch = *epoch, "trigger decides");
         metrics::gauge!(metric::READY).set(1.0);
         self.says(Readiness::ready(format!("decides, epoch {epoch}")));
-        let mut work = Work { tasks: JoinSet::new(), looking: BTreeSet::new(), epoch: *epoch };
+        let mut work = jobs::Work { tasks: JoinSet::new(), looking: BTreeSet::new(), epoch: *epoch };
         let mut is_new = true;
         let mut settle = tokio::time::interval(SETTLE);
         settle.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -273,6 +296,10 @@ impl Service {
                         is_new = true;
                     }
                 }
+                Some(report) = self.reports.recv() => {
+                    self.say_facility(&publisher, &mut book, &report, work.epoch).await?;
+                    is_new = true;
+                }
                 _ = look.tick() => self.look(&book, &mut work),
                 _ = settle.tick() => {
                     while work.tasks.try_join_next().is_some() {}
@@ -286,209 +313,4 @@ impl Service {
             }
         }
     }
-
-    /// Plans, and does what is planned. Whether something has changed by that.
-    async fn act(
-        &mut self,
-        publisher: &Publisher,
-        book: &mut Book,
-        work: &mut Work,
-    ) -> Result<bool, LifeEnd> {
-        let begin = Instant::now();
-        let actions = book.plan(now());
-        metrics::histogram!(metric::DECIDE_SECONDS).record(begin.elapsed().as_secs_f64());
-        let mut is_new = false;
-        for action in actions {
-            match action {
-                Action::Publish(steps) => {
-                    let messages = steps.iter().map(|job| message::job(job, &self.source)).collect();
-                    if let Some(error) = self.commit(publisher, messages, work.epoch).await? {
-                        tracing::warn!(%error, "steps of jobs are not published yet");
-                        continue;
-                    }
-                    is_new = true;
-                    for job in steps {
-                        said(&job);
-                        book.take(Input::Job(job), now());
-                    }
-                }
-                Action::Submit(name) => self.submit(book, work, name),
-                Action::Fence(name) => self.fence(book, work, name),
-                Action::End(name, id, how) => {
-                    let Some(place) = book.job(&name).and_then(|life| self.places.get(&life.site)) else {
-                        continue;
-                    };
-                    let executor = Arc::clone(&place.executor);
-                    tracing::info!(job = %name, %id, ?how, "job is told to end");
-                    work.tasks.spawn(async move {
-                        if let Err(error) = executor.end(&id, how).await {
-                            tracing::warn!(job = %name, %id, %error, "job cannot be told to end");
-                        }
-                    });
-                }
-            }
-        }
-        for site in self.places.keys() {
-            metrics::gauge!(metric::JOBS, "site" => site.to_string())
-                .set(u32::try_from(book.open_at(site)).unwrap_or(u32::MAX));
-        }
-        Ok(is_new)
-    }
-
-    /// Says how far results are counted, when that is due.
-    async fn say_counts(
-        &self,
-        publisher: &Publisher,
-        book: &Book,
-        counting: &mut Counting,
-        epoch: u64,
-    ) -> Result<(), LifeEnd> {
-        let due = counting.due(book, now());
-        if due.is_empty() {
-            return Ok(());
-        }
-        let messages = due.iter().map(|counted| message::counted(counted, &self.source)).collect();
-        match self.commit(publisher, messages, epoch).await? {
-            None => counting.said(&due, now()),
-            Some(error) => tracing::warn!(%error, "how far results are counted is not published yet"),
-        }
-        Ok(())
-    }
-
-    /// Commits messages in one transaction. An error that is given back says that nothing of them is there, and to try again.
-    async fn commit(
-        &self,
-        publisher: &Publisher,
-        messages: Vec<Message>,
-        epoch: u64,
-    ) -> Result<Option<KafkaError>, LifeEnd> {
-        match publisher.publish(messages).await {
-            Ok(_) => Ok(None),
-            Err(PublishError::Retriable(error)) => Ok(Some(error)),
-            Err(PublishError::Fenced(why)) => {
-                // A rival says its epoch as soon as it has read what is there; a transaction of our own that took too long says none.
-                tokio::time::sleep(RIVAL_SPEAKS).await;
-                let patience = self.config.decide.patience;
-                let newest = follow::newest_epoch(&self.connection, &self.topics, patience).await?;
-                if newest > epoch {
-                    return Err(LifeEnd::Rival(newest));
-                }
-                Err(LifeEnd::Publish(PublishError::Fenced(why)))
-            }
-            Err(error) => Err(LifeEnd::Publish(error)),
-        }
-    }
-
-    /// Has each scheduler asked for all jobs at once, unless it still is.
-    fn look(&self, book: &Book, work: &mut Work) {
-        for (site, place) in &self.places {
-            let asked = book.watched(site);
-            if asked.is_empty() || !work.looking.insert(site.clone()) {
-                continue;
-            }
-            let (executor, site) = (Arc::clone(&place.executor), site.clone());
-            let (told, epoch) = (self.told.clone(), work.epoch);
-            work.tasks.spawn(async move {
-                let names: BTreeSet<JobName> = asked.iter().cloned().collect();
-                let (asked, seen) = match executor.look(&names).await {
-                    Ok(seen) => (asked, seen),
-                    Err(error) => {
-                        tracing::warn!(%site, %error, "scheduler does not answer");
-                        metrics::counter!(metric::SCHEDULER_FAULTS, "site" => site.to_string()).increment(1);
-                        // Nothing is known then, not even that a job is absent.
-                        (Vec::new(), Vec::new())
-                    }
-                };
-                // The receiver lives as long as the service.
-                let _ = told.send((epoch, Input::Looked { site, asked, seen }));
-            });
-        }
-    }
-
-    fn submit(&self, book: &Book, work: &mut Work, name: JobName) {
-        let Some(life) = book.job(&name) else { return };
-        let (Some((_, task)), Some(place)) = (book.task(life), self.places.get(&life.site)) else { return };
-        let wishes = &place.site.head.wishes;
-        let others = book.jobs().filter(|other| other.site == life.site && !other.is_over()).count() - 1;
-        let has_room =
-            wishes.reservation_jobs.is_none_or(|room| others < usize::try_from(room).unwrap_or(usize::MAX));
-        let script = Script {
-            identity: &life.identity,
-            site: &life.site,
-            work: &task.work,
-            nodes: task.nodes,
-            seconds: task.seconds,
-            head: &place.site.head,
-            folder: &place.site.folder,
-            claims: &place.site.claims,
-            analysis: place.site.analysis.as_ref(),
-            after: &[],
-            gives_way: life.class == Class::Reprocess,
-            spills: !has_room,
-        };
-        let spilled = Script { spills: true, ..script.clone() };
-        let spilled = spilled.compose().ok().filter(|_| wishes.reservation.is_some() && has_room);
-        let script = script.compose().map_err(|error| SubmitFault::Refused(error.to_string()));
-        let (executor, told, epoch) = (Arc::clone(&place.executor), self.told.clone(), work.epoch);
-        let folders = [place.site.folder.clone(), place.site.claims.clone()];
-        work.tasks.spawn(async move {
-            let outcome = match (script, folders.iter().try_for_each(std::fs::create_dir_all)) {
-                (Ok(script), Ok(())) => executor.submit(&name, &script).await,
-                (Err(fault), _) => Err(fault),
-                // Not on this machine, perhaps: the job itself finds out whether its node has them.
-                (Ok(script), Err(error)) => {
-                    tracing::warn!(%error, "folders of the site cannot be made from here");
-                    executor.submit(&name, &script).await
-                }
-            };
-            let outcome = match (outcome, spilled) {
-                // The reservation is over, or not ours: a run does not wait for another one.
-                (Err(SubmitFault::Refused(why)), Some(spilled))
-                    if why.to_lowercase().contains("reservation") =>
-                {
-                    tracing::warn!(job = %name, why, "job goes without the reservation");
-                    executor.submit(&name, &spilled).await
-                }
-                (outcome, _) => outcome,
-            };
-            let word = match &outcome {
-                Ok(_) => "taken",
-                Err(SubmitFault::Refused(_)) => "refused",
-                Err(SubmitFault::Unknown(_)) => "unknown",
-            };
-            metrics::counter!(metric::SUBMISSIONS, "outcome" => word).increment(1);
-            if let Err(fault) = &outcome {
-                tracing::warn!(job = %name, %fault, "job was not submitted as it should be");
-            }
-            let _ = told.send((epoch, Input::Submitted(name, outcome)));
-        });
-    }
-
-    fn fence(&self, book: &Book, work: &mut Work, name: JobName) {
-        let Some(place) = book.job(&name).and_then(|life| self.places.get(&life.site)) else { return };
-        let (claims, told, epoch) = (place.claims.clone(), self.told.clone(), work.epoch);
-        work.tasks.spawn(async move {
-            match claims.fence(&name) {
-                Ok(holder) => {
-                    tracing::warn!(job = %name, ?holder, "job is not seen any more and is given up");
-                    let _ = told.send((epoch, Input::Fenced { claimed: holder.is_some(), job: name }));
-                }
-                Err(error) => tracing::error!(job = %name, %error, "job cannot be given up"),
-            }
-        });
-    }
-}
-
-/// What is under way in a life; it ends with it.
-struct Work {
-    tasks: JoinSet<()>,
-    /// Sites whose schedulers are being asked.
-    looking: BTreeSet<SiteName>,
-    epoch: u64,
-}
-
-fn said(job: &Job) {
-    let (name, identity, step) = (&job.job, &job.identity, job.step.word());
-    tracing::info!(job = %name, %identity, step, what = ?job.step, "job");
-    metrics::counter!(metric::STEPS, "step" => step).increment(1);
 }

@@ -7,15 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Class;
-use crate::ids::{DeciderName, JobName, RuleName, RunKey, SiteName, TaskName};
+use crate::ids::{DeciderName, JobName, PoolName, RuleName, RunKey, SiteName, TaskName};
 use crate::image::TrialNumber;
 use crate::message::stable_hash;
 use crate::time::Millis;
 
-/// What makes two jobs the same job. The rule's version and the decider's epoch are no part of it: a corrected typing error runs
+/// A job that a rule starts for a run. The rule's version and the decider's epoch are no part of it: a corrected typing error runs
 /// nothing again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub struct JobIdentity {
+pub struct RunJob {
     /// The rule that started it.
     pub rule: RuleName,
     /// The run.
@@ -32,7 +32,54 @@ pub struct JobIdentity {
     pub attempt: u32,
 }
 
+/// A job of a standing pool of workers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct PoolJob {
+    /// The pool.
+    pub pool: PoolName,
+    /// Where it runs.
+    pub site: SiteName,
+    /// Which of the pool's jobs, from 1.
+    pub slot: u32,
+    /// The how manieth of the slot, from 1.
+    pub attempt: u32,
+}
+
+/// What makes two jobs the same job.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum JobIdentity {
+    /// A rule's, for a run.
+    Run(RunJob),
+    /// A pool's.
+    Pool(PoolJob),
+}
+
+impl From<RunJob> for JobIdentity {
+    fn from(job: RunJob) -> Self {
+        Self::Run(job)
+    }
+}
+
+impl From<PoolJob> for JobIdentity {
+    fn from(job: PoolJob) -> Self {
+        Self::Pool(job)
+    }
+}
+
 impl fmt::Display for JobIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(job) => job.fmt(f),
+            Self::Pool(job) => {
+                let PoolJob { pool, site, slot, attempt } = job;
+                write!(f, "pool {pool} {site} slot {slot} attempt {attempt}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for RunJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.rule, self.run)?;
         if let Some(trial) = self.trial {
@@ -64,7 +111,48 @@ impl JobIdentity {
     /// The same job, tried once more.
     #[must_use]
     pub fn next_attempt(&self) -> Self {
-        Self { attempt: self.attempt + 1, ..self.clone() }
+        self.with_attempt(self.attempt() + 1)
+    }
+
+    /// The same job's first attempt.
+    #[must_use]
+    pub fn first_attempt(&self) -> Self {
+        self.with_attempt(1)
+    }
+
+    fn with_attempt(&self, attempt: u32) -> Self {
+        match self {
+            Self::Run(job) => Self::Run(RunJob { attempt, ..job.clone() }),
+            Self::Pool(job) => Self::Pool(PoolJob { attempt, ..job.clone() }),
+        }
+    }
+
+    /// The how manieth try, from 1.
+    pub fn attempt(&self) -> u32 {
+        match self {
+            Self::Run(RunJob { attempt, .. }) | Self::Pool(PoolJob { attempt, .. }) => *attempt,
+        }
+    }
+
+    /// A rule's job.
+    pub fn of_run(&self) -> Option<&RunJob> {
+        match self {
+            Self::Run(job) => Some(job),
+            Self::Pool(_) => None,
+        }
+    }
+
+    /// A pool's job.
+    pub fn of_pool(&self) -> Option<&PoolJob> {
+        match self {
+            Self::Run(_) => None,
+            Self::Pool(job) => Some(job),
+        }
+    }
+
+    /// The run, of a rule's job.
+    pub fn run(&self) -> Option<&RunKey> {
+        self.of_run().map(|job| &job.run)
     }
 }
 
@@ -86,6 +174,30 @@ pub enum FailureClass {
     Preempted,
     /// The scheduler does not take it.
     Refused,
+    /// It ran without getting anywhere.
+    Hung,
+}
+
+impl FailureClass {
+    /// Whether it is its site's fault and not the job's.
+    pub fn is_the_sites(self) -> bool {
+        matches!(self, Self::Node | Self::Preempted)
+    }
+}
+
+impl fmt::Display for FailureClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Application => "its program failed",
+            Self::Node => "its node failed",
+            Self::Timeout => "its time was over",
+            Self::Memory => "its memory was too small",
+            Self::Deadline => "it could not end in time",
+            Self::Preempted => "it gave way to another one",
+            Self::Refused => "the scheduler refuses it",
+            Self::Hung => "it hung",
+        })
+    }
 }
 
 /// Why the trigger itself tells a job to end.
@@ -96,8 +208,18 @@ pub enum Withdrawal {
     Complete,
     /// It gives way to live work, and is tried again after that.
     GaveWay,
-    /// Its rule or task was taken away.
+    /// Its rule or task, or its pool, was taken away.
     RuleRemoved,
+    /// It was started ahead of its run's images and has waited for them as long as it may.
+    NothingCame,
+    /// It was submitted ahead of its run's files, and they do not come.
+    NeverLanded,
+    /// It runs and gets nowhere.
+    Hangs,
+    /// Its pool has less to do.
+    NotNeeded,
+    /// Its run is worked at another site now.
+    Elsewhere,
 }
 
 /// How a job ended.
@@ -143,6 +265,18 @@ pub enum JobStep {
         /// Whether it is analysis workers, which end when the run's results are complete, and not by themselves.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         workers: bool,
+        /// Its nodes.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        nodes: u32,
+        /// Why it runs there and not at another of its rule's sites.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        placed: Option<String>,
+        /// It moves the run's images that are not worked yet from this site.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        moves: Option<SiteName>,
+        /// Whether it is submitted before its run's files are there, so that the queue's wait passes while they come.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ahead: bool,
     },
     /// The scheduler has it.
     Submitted {
@@ -168,12 +302,27 @@ pub enum JobStep {
         id: Option<String>,
         /// How.
         end: JobEnd,
+        /// Node-seconds that its workers waited for the run's first image, of one that was started ahead.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waited: Option<u64>,
     },
     /// Nobody knows what became of it; its claim was taken, so that no copy of it works any more.
     GivenUp {
         /// Why.
         why: String,
+        /// The scheduler's id of a copy that may work there still: it is cancelled as soon as the site answers again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
     },
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 impl JobStep {
@@ -299,7 +448,7 @@ mod tests {
 
     #[test]
     fn a_name_is_short_stable_and_of_the_identity_alone() {
-        let identity = JobIdentity {
+        let job = RunJob {
             rule: "live-hits".parse().unwrap(),
             run: "mfxlv9518/12".parse().unwrap(),
             trial: Some(TrialNumber(3)),
@@ -307,14 +456,17 @@ mod tests {
             request: None,
             attempt: 1,
         };
+        let identity = JobIdentity::from(job.clone());
         // As it was for the first job that ever ran: a job of an earlier version must be found by its name.
         assert_eq!(identity.name().as_str(), "lrt2wybf04g74mh");
         assert_eq!(identity.to_string(), "live-hits mfxlv9518/12/3 work attempt 1");
         let others = [
             identity.next_attempt(),
-            JobIdentity { request: Some(1), ..identity.clone() },
-            JobIdentity { trial: None, ..identity.clone() },
-            JobIdentity { run: "mfxlv9518/13".parse().unwrap(), ..identity.clone() },
+            RunJob { request: Some(1), ..job.clone() }.into(),
+            RunJob { trial: None, ..job.clone() }.into(),
+            RunJob { run: "mfxlv9518/13".parse().unwrap(), ..job }.into(),
+            PoolJob { pool: "live".parse().unwrap(), site: "NERSC".parse().unwrap(), slot: 1, attempt: 1 }
+                .into(),
         ];
         for other in others {
             assert_ne!(other.name(), identity.name());
@@ -324,7 +476,7 @@ mod tests {
 
     #[test]
     fn names_of_many_jobs_differ() {
-        let of = |run: u32, attempt: u32| JobIdentity {
+        let of = |run: u32, attempt: u32| RunJob {
             rule: "live".parse().unwrap(),
             run: format!("mfxlv9518/{run}").parse().unwrap(),
             trial: None,
@@ -332,8 +484,9 @@ mod tests {
             request: None,
             attempt,
         };
-        let names: std::collections::BTreeSet<JobName> =
-            (0..5000).flat_map(|run| (1..5).map(move |attempt| of(run, attempt).name())).collect();
+        let names: std::collections::BTreeSet<JobName> = (0..5000)
+            .flat_map(|run| (1..5).map(move |attempt| JobIdentity::from(of(run, attempt)).name()))
+            .collect();
         assert_eq!(names.len(), 20_000);
     }
 }

@@ -216,6 +216,10 @@ pub struct Task {
     /// For runs of this class only; for others it counts as done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Class>,
+    /// Workers that are submitted while their run is still being copied, so that they run when it lands; those that run before
+    /// wait so many seconds for its images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<u64>,
 }
 
 /// How urgent a run's work is.
@@ -297,6 +301,9 @@ pub struct Rule {
     pub last_run: Option<RunNumber>,
     /// Where it fires and its tasks run.
     pub site: SiteName,
+    /// Further sites: a run's tasks go to the one where they are predicted to be done first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub or_at: Vec<SiteName>,
     /// The trial under which its tasks work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialNumber>,
@@ -317,6 +324,11 @@ impl Rule {
         self.experiment.as_ref().is_none_or(|experiment| *experiment == run.experiment)
             && self.first_run.is_none_or(|first| first <= run.run)
             && self.last_run.is_none_or(|last| run.run <= last)
+    }
+
+    /// All its sites, the first one first.
+    pub fn sites(&self) -> impl Iterator<Item = &SiteName> {
+        std::iter::once(&self.site).chain(&self.or_at)
     }
 
     /// Whether both say the same, whoever said it, when and for the how manieth time.

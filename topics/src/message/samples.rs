@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::events::{
-    Cause, Class, ClosedBy, ConfigurePlace, Extent, ExtentKind, FailureClass, FileTiming, IndexPosition,
-    IndexState, JobEnd, JobIdentity, JobStep, LeftOut, ManifestFile, MissingFile, Numbers, Outcome, ReadUpTo,
-    Registration, ResultsOf, RunParam, RunRange, ShotData, Stage, StageTimes, TagsOf, Task, TransferState,
-    Trigger, Verified, Withdrawal, Work,
+    Cause, Class, ClosedBy, ConfigurePlace, Extent, ExtentKind, FailureClass, FileTiming, Health,
+    IndexPosition, IndexState, JobEnd, JobIdentity, JobStep, KnownOutage, LeftOut, ManifestFile, Measured,
+    MissingFile, Numbers, Outcome, PoolJob, ReadUpTo, Registration, ResultsOf, RunJob, RunParam, RunRange,
+    ShotData, Stage, StageTimes, StatusBy, TagsOf, Task, TransferState, Trigger, Verified, Withdrawal, Work,
 };
 use crate::image::TrialNumber;
 
@@ -192,6 +192,7 @@ pub(super) fn a_rule() -> Rule {
         seconds: 3600,
         attempts: 3,
         only: None,
+        ahead: None,
     };
     let merge = Work::Command {
         program: "/usr/bin/merge".to_owned(),
@@ -208,6 +209,7 @@ pub(super) fn a_rule() -> Rule {
         first_run: Some("10".parse().unwrap()),
         last_run: None,
         site: site(),
+        or_at: Vec::new(),
         trial: Some(TrialNumber(3)),
         tasks: vec![task("work", Work::Analysis { workers: 4 }, &[]), task("merge", merge, &["work"])],
         since: Some(Millis(AT.0 - 1)),
@@ -264,15 +266,46 @@ pub(super) fn a_plain_rule() -> Rule {
     rule
 }
 
+/// One that may run at either of two sites, with workers that are there when their run lands.
+pub(super) fn a_rule_of_sites() -> Rule {
+    let mut rule = a_plain_rule();
+    rule.or_at = vec!["OLCF".parse().unwrap()];
+    rule.tasks[0].ahead = Some(600);
+    rule
+}
+
+pub(super) fn a_status() -> FacilityStatus {
+    FacilityStatus {
+        site: site(),
+        resource: "perlmutter".parse().unwrap(),
+        by: StatusBy::Sfapi,
+        health: Health::Degraded,
+        text: "System is degraded".to_owned(),
+        outages: vec![KnownOutage {
+            from: Millis(AT.0 + 3_600_000),
+            to: Some(Millis(AT.0 + 7_200_000)),
+            planned: true,
+            text: "System maintenance".to_owned(),
+        }],
+        measured: Some(Measured {
+            rate: Some(310_000_000),
+            usual_rate: Some(290_000_000),
+            queue_wait: Some(42_000),
+        }),
+        since: Millis(AT.0 - 60_000),
+        at: AT,
+    }
+}
+
 pub(super) fn a_job(place: u32, step: JobStep) -> Job {
-    let identity = JobIdentity {
+    let identity = JobIdentity::from(RunJob {
         rule: "live-hits".parse().unwrap(),
         run: run(),
         trial: Some(TrialNumber(3)),
         task: "work".parse().unwrap(),
         request: None,
         attempt: 1,
-    };
+    });
     Job { job: identity.name(), identity, place, epoch: 7, step, at: AT }
 }
 
@@ -353,6 +386,27 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         site: site(),
         class: Class::Reprocess,
         workers: true,
+        nodes: 1,
+        placed: None,
+        moves: None,
+        ahead: false,
+    };
+    let placed = JobStep::Intended {
+        reason: "the run is being copied".to_owned(),
+        rule_version: 2,
+        site: "OLCF".parse().unwrap(),
+        class: Class::Live,
+        workers: true,
+        nodes: 2,
+        placed: Some("OLCF finishes first (NERSC: out, nobody says until when)".to_owned()),
+        moves: Some(site()),
+        ahead: true,
+    };
+    let slot = PoolJob { pool: "live".parse().unwrap(), site: site(), slot: 2, attempt: 3 };
+    let slot = Job {
+        identity: slot.clone().into(),
+        job: JobIdentity::from(slot).name(),
+        ..a_job(1, JobStep::Running { id: "4242".to_owned() })
     };
     let asked = JobAsked {
         rule: "live-hits".parse().unwrap(),
@@ -362,10 +416,16 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         at: AT,
     };
     let end = JobEnd::Failed { class: FailureClass::Timeout, text: "TIMEOUT 0:1".to_owned() };
-    let ended = JobStep::Ended { id: Some("4242".to_owned()), end };
+    let ended = JobStep::Ended { id: Some("4242".to_owned()), end: end.clone(), waited: None };
+    let ended_late = JobStep::Ended { id: Some("4242".to_owned()), end, waited: Some(84) };
     let why = Withdrawal::GaveWay;
     let withdrawn = JobStep::Withdrawn { id: "4242".to_owned(), why };
-    let withdrawn_end = JobStep::Ended { id: Some("4242".to_owned()), end: JobEnd::Withdrawn { why } };
+    let withdrawn_end =
+        JobStep::Ended { id: Some("4242".to_owned()), end: JobEnd::Withdrawn { why }, waited: None };
+    let given_up = |id: Option<&str>| JobStep::GivenUp {
+        why: "not seen for 120 s".to_owned(),
+        id: id.map(ToOwned::to_owned),
+    };
     let decides =
         Decider { decider: "main".parse().unwrap(), epoch: 7, place: "host:4711".to_owned(), at: AT };
     vec![
@@ -391,6 +451,7 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         ("rule", rule(&a_rule().rule, Some(&a_rule()), SOURCE, AT)),
         ("rule.removed", rule(&a_rule().rule, None, SOURCE, AT)),
         ("rule.plain", rule(&a_plain_rule().rule, Some(&a_plain_rule()), SOURCE, AT)),
+        ("rule.sites", rule(&a_rule().rule, Some(&a_rule_of_sites()), SOURCE, AT)),
         ("run.tags", run_tags(&run(), Some(&some_tags()), SOURCE, AT)),
         ("run.tags.removed", run_tags(&run(), None, SOURCE, AT)),
         ("run.group", run_group(&mfx, &a_group().group, Some(&a_group()), SOURCE, AT)),
@@ -404,7 +465,12 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         ("job.submitted", job(&a_job(1, JobStep::Submitted { id: "4242".to_owned() }), SOURCE)),
         ("job.running", job(&a_job(2, JobStep::Running { id: "4242".to_owned() }), SOURCE)),
         ("job.ended", job(&a_job(3, ended), SOURCE)),
-        ("job.given_up", job(&a_job(4, JobStep::GivenUp { why: "not seen for 120 s".to_owned() }), SOURCE)),
+        ("job.given_up", job(&a_job(4, given_up(None)), SOURCE)),
+        ("job.given_up.haunts", job(&a_job(7, given_up(Some("4242"))), SOURCE)),
+        ("job.placed", job(&a_job(8, placed), SOURCE)),
+        ("job.ended.waited", job(&a_job(9, ended_late), SOURCE)),
+        ("job.of_pool", job(&slot, SOURCE)),
+        ("facility.status", facility_status(&a_status(), SOURCE)),
         ("decider", decider(&decides, SOURCE)),
         ("job.asked", job_asked(&asked, SOURCE)),
     ]

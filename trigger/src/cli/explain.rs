@@ -9,7 +9,7 @@ use super::kafka::reach;
 use crate::config::Config;
 use crate::decide::{Book, Verdict};
 use crate::follow;
-use crate::run::limits;
+use crate::run::{limits, now};
 use lightrail_service::command::Failure;
 
 pub(super) async fn explain(
@@ -21,8 +21,9 @@ pub(super) async fn explain(
     let (connection, topics) = reach(config)?;
     let (book, logbook) = (Book::new(limits(config)), config.logbook.is_some());
     let begun = follow::begin(&connection, &topics, logbook, book, config.decide.patience).await;
-    let book = begun.context("the topics cannot be read").map_err(Failure::Other)?.book;
+    let mut book = begun.context("the topics cannot be read").map_err(Failure::Other)?.book;
     let run = RunKey { experiment, run };
+    book.place(&run, now());
     if book.rules().next().is_none() {
         say!("there are no rules: `lightrail-trigger rules apply FILE` puts some there");
     }
@@ -51,17 +52,23 @@ pub(super) async fn explain(
             if attempts.is_empty() {
                 say!("  task {}: no job", task.task);
             }
+            if let Some(why) = book.stopped(rule, task, &run, request) {
+                say!("  task {}: not tried again: {why}", task.task);
+            }
             for life in attempts {
                 let (step, at) = &life.last;
                 say!(
                     "  task {}, attempt {}: job {} {} at {at}{}; started because {}",
                     task.task,
-                    life.identity.attempt,
+                    life.identity.attempt(),
                     life.identity.name(),
                     step.word().replace('_', " "),
                     told(step),
                     life.reason
                 );
+                if let Some(why) = &life.placed {
+                    say!("    at {}: {why}", life.site);
+                }
             }
         }
     }
@@ -77,7 +84,7 @@ fn told(step: &JobStep) -> String {
         JobStep::Ended { end: JobEnd::Done, .. } => ", done".to_owned(),
         JobStep::Ended { end: JobEnd::Failed { text, .. }, .. } => format!(", failed: {text}"),
         JobStep::Ended { end: JobEnd::Cancelled { text }, .. } => format!(", cancelled: {text}"),
-        JobStep::GivenUp { why } => format!(": {why}"),
+        JobStep::GivenUp { why, .. } => format!(": {why}"),
     }
 }
 
@@ -86,5 +93,10 @@ fn withdrawn(why: Withdrawal) -> &'static str {
         Withdrawal::Complete => "its run has all results",
         Withdrawal::GaveWay => "it gives way to live runs",
         Withdrawal::RuleRemoved => "its rule was taken away",
+        Withdrawal::NothingCame => "its run's images did not come in time",
+        Withdrawal::NeverLanded => "its run does not land",
+        Withdrawal::Hangs => "it gets nowhere",
+        Withdrawal::NotNeeded => "its pool has less to do",
+        Withdrawal::Elsewhere => "its run is worked at another site",
     }
 }

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use lightrail_service::settings::{self, Kafka, List, Log, Section, Url, topic_name};
 use lightrail_service::{settings_from_text, settings_from_words};
-use lightrail_topics::SiteName;
+use lightrail_topics::{ResourceName, SiteName};
 
-use super::{Config, Decide, JidAt, Place, Site};
+use super::{Config, Decide, FacilityWatch, JidAt, Place, Site};
 use crate::executor::{
     Analysis, Commands, Container, Dialect, Engine, Head, History, IriAt, Lsf, Pbs, Preemptible, SfapiAt,
     Sge, Slurm, Wishes, is_constraint, is_image, is_volume, is_word,
 };
+use crate::facility::StatusAt;
 
+/// NERSC's Superfacility API.
+const NERSC: &str = "https://api.nersc.gov/api/v1.2";
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy)]
@@ -26,6 +29,13 @@ enum Kind {
     Sge,
     Sfapi,
     Iri,
+}
+
+#[derive(Clone, Copy)]
+enum StatusKind {
+    Sfapi,
+    Iri,
+    Scheduler,
 }
 
 #[derive(Clone, Copy)]
@@ -45,11 +55,26 @@ impl std::str::FromStr for Name {
     }
 }
 
+/// A part of a facility, as a type of this crate.
+struct Resource(ResourceName);
+
+impl std::str::FromStr for Resource {
+    type Err = lightrail_topics::IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+settings_from_text! { Resource => "a part of the facility such as \"perlmutter\"" }
 settings_from_text! { Name => "a name such as \"main\"" }
 settings_from_words! {
     Kind => "\"local\", \"slurm\", \"pbs\", \"lsf\", \"sge\", \"sfapi\" or \"iri\"" {
         "local" => Kind::Local, "slurm" => Kind::Slurm, "pbs" => Kind::Pbs, "lsf" => Kind::Lsf, "sge" => Kind::Sge,
         "sfapi" => Kind::Sfapi, "iri" => Kind::Iri
+    },
+    StatusKind => "\"sfapi\", \"iri\" or \"scheduler\"" {
+        "sfapi" => StatusKind::Sfapi, "iri" => StatusKind::Iri, "scheduler" => StatusKind::Scheduler
     },
     PbsKind => "\"pro\" or \"torque\"" { "pro" => PbsKind::Pro, "torque" => PbsKind::Torque },
     Engine => "\"shifter\", \"podman-hpc\" or \"apptainer\"" {
@@ -73,6 +98,7 @@ pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
         top.fault("sites", "names no site: say [sites.NERSC] and how jobs run there");
     }
     let decide = decide(top.section("decide"));
+    let facility = facility(top.section("facility"));
     for (name, site) in &sites {
         if let Some(site) = site
             && site.executor.within().is_some_and(|within| decide.grace <= within * 2)
@@ -94,6 +120,7 @@ pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
         logbook: logbook.map(|prefix| if prefix == "." { String::new() } else { prefix }),
         sites: sites.into_iter().map(|(name, site)| Some((name, site?))).collect::<Option<_>>()?,
         decide,
+        facility,
         jid,
         listen,
         log,
@@ -128,6 +155,7 @@ fn site(section: Section<'_, '_>) -> Option<Site> {
     let claims = plain_path(&section, "claims", section.required("claims"));
     let at_once = section.or("at_once", 10);
     let for_live = section.or("for_live", u16::from(at_once > 1));
+    let allocation = section.optional::<u32>("allocation").map(u64::from);
     let slurm = slurm(section.section("slurm"));
     let pbs = pbs(section.section("pbs"));
     let lsf = Lsf { commands: only_commands(section.section("lsf")) };
@@ -147,27 +175,85 @@ fn site(section: Section<'_, '_>) -> Option<Site> {
         let _ = analysis_section.optional::<PathBuf>("config");
     }
     analysis_section.finish();
+    let executor = match kind {
+        Kind::Local => Some(Place::Local),
+        Kind::Slurm => Some(Place::Slurm(slurm)),
+        Kind::Pbs => Some(Place::Pbs(pbs)),
+        Kind::Lsf => Some(Place::Lsf(lsf)),
+        Kind::Sge => Some(Place::Sge(sge)),
+        Kind::Sfapi => sfapi.map(Place::Sfapi),
+        Kind::Iri => iri.map(Place::Iri),
+    };
+    let status = status(section.section("status"), executor.as_ref());
     section.finish();
     Some(Site {
-        executor: match kind {
-            Kind::Local => Place::Local,
-            Kind::Slurm => Place::Slurm(slurm),
-            Kind::Pbs => Place::Pbs(pbs),
-            Kind::Lsf => Place::Lsf(lsf),
-            Kind::Sge => Place::Sge(sge),
-            Kind::Sfapi => Place::Sfapi(sfapi?),
-            Kind::Iri => Place::Iri(iri?),
-        },
+        executor: executor?,
+        status: status?,
         head,
         folder: folder?,
         claims: claims?,
         at_once,
         for_live,
+        allocation,
         analysis: match analysis {
             Some(analysis) => Some(analysis?),
             None => None,
         },
     })
+}
+
+/// Who is asked how a site is: the interface that its jobs go through, where nothing else is said.
+fn status(section: Section<'_, '_>, executor: Option<&Place>) -> Option<StatusAt> {
+    let usual = match executor {
+        Some(Place::Sfapi(_)) => StatusKind::Sfapi,
+        Some(Place::Iri(_)) => StatusKind::Iri,
+        _ => StatusKind::Scheduler,
+    };
+    let kind = section.or("interface", usual);
+    let api: Option<Url> = section.optional("api");
+    let given = section.optional::<List<Resource>>("resources");
+    let given: Option<Vec<ResourceName>> =
+        given.map(|List(list)| list.into_iter().map(|Resource(name)| name).collect());
+    let (own_api, own_resource) = match (kind, executor) {
+        (StatusKind::Sfapi, Some(Place::Sfapi(at))) => (Some(at.api.clone()), at.machine.parse().ok()),
+        (StatusKind::Sfapi, _) => (Some(NERSC.to_owned()), None),
+        (StatusKind::Iri, Some(Place::Iri(at))) => (Some(at.api.clone()), at.resource.parse().ok()),
+        (_, executor) => (None, executor.and_then(|place| place.word().parse().ok())),
+    };
+    let is_called = !matches!(kind, StatusKind::Scheduler);
+    let resources = given.or_else(|| own_resource.map(|own| vec![own])).unwrap_or_default();
+    let api = api.map(|Url(api)| api).or(own_api);
+    if is_called && api.is_none() {
+        section.fault("api", "is missing: the address of the interface, with its version");
+    }
+    if resources.is_empty() && executor.is_some() {
+        section.fault("resources", "is missing: which parts of the facility are asked for");
+    }
+    section.finish();
+    let first = resources.first().cloned();
+    match kind {
+        StatusKind::Sfapi => Some(StatusAt::Sfapi(api?, resources)),
+        StatusKind::Iri => Some(StatusAt::Iri(api?, resources)),
+        StatusKind::Scheduler => Some(StatusAt::Scheduler(first?)),
+    }
+}
+
+fn facility(section: Section<'_, '_>) -> FacilityWatch {
+    let watch = FacilityWatch {
+        every: section.or("every", 60 * SECOND),
+        heartbeat: section.or("heartbeat", 600 * SECOND),
+        lost_after: section.or("lost_after", 300 * SECOND),
+        give_up_after: section.or("give_up_after", 900 * SECOND),
+        failover_for: section.or("failover_for", 1800 * SECOND),
+    };
+    if watch.lost_after <= watch.every {
+        section.fault("lost_after", "is not longer than `every`: one answer that is late would lose a site");
+    }
+    if watch.give_up_after < watch.lost_after {
+        section.fault("give_up_after", "is shorter than lost_after");
+    }
+    section.finish();
+    watch
 }
 
 fn slurm(section: Section<'_, '_>) -> Slurm {
@@ -199,7 +285,7 @@ fn pbs(section: Section<'_, '_>) -> Pbs {
 /// `None` where it is not wanted, or a fault was noted.
 fn sfapi(section: Section<'_, '_>, is_wanted: bool) -> Option<SfapiAt> {
     let url = |key: &str, usual: &str| section.or(key, Url(usual.to_owned())).0;
-    let api = url("api", "https://api.nersc.gov/api/v1.2");
+    let api = url("api", NERSC);
     let token = url("token", "https://oidc.nersc.gov/c2id/token");
     let machine = word(&section, "machine").unwrap_or_else(|| "perlmutter".to_owned());
     let within = section.or("within", 60 * SECOND);
@@ -360,6 +446,7 @@ fn decide(section: Section<'_, '_>) -> Decide {
         grace: section.or("grace", 120 * SECOND),
         again: section.or("again", 30 * SECOND),
         lands_within: section.or("lands_within", 1800 * SECOND),
+        hangs: section.or("hangs", 900 * SECOND),
         patience: section.or("patience", 60 * SECOND),
     };
     if decide.grace <= decide.poll * 2 {

@@ -42,6 +42,7 @@ fn rule(name: &str, trial: u32, since: i64) -> Rule {
         first_run: None,
         last_run: (name == "again").then_some(RunNumber(EARLIER)),
         site: site(),
+        or_at: Vec::new(),
         trial: Some(TrialNumber(trial)),
         tasks: vec![Task {
             task: "work".parse().expect("a name"),
@@ -51,6 +52,7 @@ fn rule(name: &str, trial: u32, since: i64) -> Rule {
             seconds: 3600,
             attempts: 3,
             only: None,
+            ahead: None,
         }],
         since: Some(Millis(since)),
         who: "auser".to_owned(),
@@ -90,8 +92,8 @@ impl Site {
         }
         for job in &self.runs {
             let Some(life) = book.job(job) else { continue };
-            let trial = life.identity.trial.expect("workers have one");
-            let of = RunInTrial { run: life.identity.run.clone(), trial };
+            let trial = life.identity.of_run().and_then(|job| job.trial).expect("workers have one");
+            let of = RunInTrial { run: life.identity.run().expect("a run's job").clone(), trial };
             let done = self.results.entry(of.clone()).or_default();
             let new = IN_A_STEP.min(IMAGES - *done);
             *done += new;
@@ -140,6 +142,7 @@ fn beam_time(again: Option<i64>) -> BTreeMap<RunInTrial, Millis> {
         lands_within: Duration::from_secs(1800),
         at_once: BTreeMap::from([(site(), NODES)]),
         for_live: BTreeMap::new(),
+        ..Limits::default()
     };
     let mut book = Book::new(limits);
     let mut place = Site::default();
@@ -196,6 +199,7 @@ fn beam_time(again: Option<i64>) -> BTreeMap<RunInTrial, Millis> {
                     }
                     Action::End(job, _, how) => place.end(&job, how),
                     Action::Fence(job) => panic!("{job} was lost"),
+                    Action::Route(..) => unreachable!("no rule names several sites"),
                 }
             }
             if !is_new {

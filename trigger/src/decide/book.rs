@@ -4,15 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lightrail_topics::events::{IndexState, Indexed, Job, JobIdentity, Rule, Task};
-use lightrail_topics::{DatasetName, JobName, Millis, RuleName, RunInTrial, RunKey, SiteName};
+use lightrail_topics::events::{
+    FacilityStatus, IndexState, Indexed, Job, JobEnd, JobIdentity, JobStep, RouteOverride, Rule, Task,
+};
+use lightrail_topics::{DatasetName, Experiment, JobName, Millis, RuleName, RunInTrial, RunKey, SiteName};
 
 use super::life::{Life, View};
+use super::placing::Placed;
 use super::runs::{Belongs, Run, Sets};
+use super::sites::Sites;
 use super::{Action, Input};
+use crate::executor::Ending;
+use crate::facility::Report;
 
 /// Limits within which is decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// A job that may have been submitted and is not seen for so long was not, or is lost: longer than any submission lasts.
     pub grace: Duration,
@@ -24,6 +30,18 @@ pub struct Limits {
     pub at_once: BTreeMap<SiteName, usize>,
     /// How many of these reprocessing never takes.
     pub for_live: BTreeMap<SiteName, usize>,
+    /// How a facility is is said again after so long, though nothing has changed.
+    pub heartbeat: Duration,
+    /// A site that is away for so long is lost: what has not begun there goes elsewhere. Never, where this is zero.
+    pub lost_after: Duration,
+    /// What runs at a lost site is given up after so long.
+    pub give_up_after: Duration,
+    /// So long an experiment's data are sent elsewhere; said again while it is needed. Never, where this is zero.
+    pub failover_for: Duration,
+    /// A job that gets nowhere for so long hangs. None does, where this is zero.
+    pub hangs: Duration,
+    /// Node-seconds that jobs may spend at a site in all; without limit at one that is not named.
+    pub allocation: BTreeMap<SiteName, u64>,
 }
 
 /// How far a run's results are under a trial.
@@ -31,6 +49,8 @@ pub struct Limits {
 struct Progress {
     sites: BTreeMap<SiteName, (bool, u64)>,
     results: u64,
+    /// When the first of its images was published, as far as that is known.
+    first: Option<Millis>,
 }
 
 /// All that is known.
@@ -40,6 +60,7 @@ pub struct Book {
     pub(super) rules: BTreeMap<RuleName, Rule>,
     runs: BTreeMap<RunKey, Run>,
     sets: Sets,
+    pub(super) sites: Sites,
     pub(super) asked: BTreeSet<(RunKey, RuleName, u32)>,
     progress: BTreeMap<RunInTrial, Progress>,
     pub(super) jobs: BTreeMap<JobName, Life>,
@@ -47,6 +68,16 @@ pub struct Book {
     pub(super) attempts: BTreeMap<JobIdentity, BTreeMap<u32, JobName>>,
     /// Jobs that are not over.
     pub(super) open: BTreeSet<JobName>,
+    /// Jobs that were given up while a copy may work.
+    haunting: BTreeSet<JobName>,
+    /// Where what rules of several sites want of a run is done.
+    pub(super) placed: BTreeMap<RunKey, BTreeMap<RuleName, Placed>>,
+    /// Where a rule's newest job of a run is or was.
+    pub(super) tried: BTreeMap<RunKey, BTreeMap<RuleName, (Millis, SiteName)>>,
+    /// Where experiments' data go for a while.
+    pub(super) overrides: BTreeMap<Experiment, RouteOverride>,
+    /// When any image had its result last, or deciding began.
+    pub(super) progressed: Millis,
     /// Runs for which something may be wanted: told of since they were looked at last, or waiting for time or room.
     pub(super) active: BTreeSet<RunKey>,
     /// The decider's own epoch, once it decides.
@@ -61,11 +92,17 @@ impl Book {
             rules: BTreeMap::new(),
             runs: BTreeMap::new(),
             sets: Sets::default(),
+            sites: Sites::default(),
             asked: BTreeSet::new(),
             progress: BTreeMap::new(),
             jobs: BTreeMap::new(),
             attempts: BTreeMap::new(),
             open: BTreeSet::new(),
+            haunting: BTreeSet::new(),
+            placed: BTreeMap::new(),
+            tried: BTreeMap::new(),
+            overrides: BTreeMap::new(),
+            progressed: Millis(0),
             active: BTreeSet::new(),
             epoch: 0,
         }
@@ -74,6 +111,8 @@ impl Book {
     /// Begins to decide: whatever was intended before and is not known to be submitted may have been.
     pub fn begin(&mut self, epoch: u64, now: Millis) {
         self.epoch = epoch;
+        self.sites.begin();
+        self.progressed = now;
         self.jobs.values_mut().for_each(|life| life.doubt(now));
     }
 
@@ -108,8 +147,23 @@ impl Book {
             Input::RunIncomplete { run, recorders_only, at } => {
                 self.run_mut(run.run).incomplete(run.site, recorders_only, at);
             }
+            Input::Transfer(seen) => self.sites.transfer(seen),
+            Input::Facility(status) => self.sites.facility(status),
+            Input::Override(experiment, route) => {
+                if let Some(route) = route.as_ref().filter(|route| route.move_begun) {
+                    self.sites.only_to(&experiment, &route.to);
+                }
+                match route {
+                    Some(route) => drop(self.overrides.insert(experiment, route)),
+                    None => drop(self.overrides.remove(&experiment)),
+                }
+            }
+            Input::Answered(site, fault) => self.sites.answered(site, fault, now),
             Input::Indexed(indexed) => self.indexed(indexed),
-            Input::Result(of) => self.progress.entry(of).or_default().results += 1,
+            Input::Result(of) => {
+                self.progress.entry(of).or_default().results += 1;
+                self.progressed = self.progressed.max(now);
+            }
             Input::Counted(counts) => {
                 for count in counts {
                     let of = RunInTrial { run: count.run, trial: count.trial };
@@ -152,10 +206,15 @@ impl Book {
     fn indexed(&mut self, indexed: Indexed) {
         let of = RunInTrial { run: indexed.run, trial: indexed.trial };
         let said = (indexed.state == IndexState::Closed, indexed.images);
-        self.progress.entry(of).or_default().sites.insert(indexed.site, said);
+        let progress = self.progress.entry(of).or_default();
+        if indexed.images > 0 {
+            progress.first = Some(progress.first.map_or(indexed.at, |first| first.min(indexed.at)));
+        }
+        progress.sites.insert(indexed.site, said);
     }
 
     fn step(&mut self, job: Job) {
+        self.measure(&job);
         let name = job.job.clone();
         let is_over = match self.jobs.get_mut(&name) {
             Some(life) => {
@@ -164,17 +223,59 @@ impl Book {
             }
             None => {
                 let Some(life) = Life::begun(job) else { return };
-                let first = JobIdentity { attempt: 1, ..life.identity.clone() };
-                self.attempts.entry(first).or_default().insert(life.identity.attempt, name.clone());
+                let first = life.identity.first_attempt();
+                self.attempts.entry(first).or_default().insert(life.identity.attempt(), name.clone());
+                if let Some(job) = life.identity.of_run() {
+                    let tried = self.tried.entry(job.run.clone()).or_default();
+                    let newest = tried.entry(job.rule.clone()).or_insert((life.last.1, life.site.clone()));
+                    if newest.0 <= life.last.1 {
+                        *newest = (life.last.1, life.site.clone());
+                    }
+                }
                 self.jobs.insert(name.clone(), life);
                 false
             }
         };
         if is_over {
             self.open.remove(&name);
+            if self.jobs.get(&name).is_some_and(|life| life.haunts.is_some()) {
+                self.haunting.insert(name);
+            }
         } else {
             self.open.insert(name);
         }
+    }
+
+    /// What a step tells of how long things take at its site.
+    fn measure(&mut self, job: &Job) {
+        let Some(life) = self.jobs.get(&job.job).filter(|life| job.place > life.last_place()) else { return };
+        let estimates = &mut self.sites.estimates;
+        match (&job.step, &life.last) {
+            (JobStep::Running { .. }, (JobStep::Submitted { .. }, submitted)) => {
+                estimates.waited(&life.site, job.at.since(*submitted));
+            }
+            (JobStep::Ended { end, waited, .. }, _) => {
+                let Some(ran) = life.running.map(|since| job.at.since(since)) else { return };
+                let spent = self.sites.spent.entry(life.site.clone()).or_default();
+                *spent = spent.saturating_add(ran.as_secs().saturating_mul(life.nodes.into()));
+                let class = life.identity.of_run().map(|job| (job.rule.clone(), job.task.clone()));
+                if let (JobEnd::Done, Some(class)) = (end, class) {
+                    let idle = Duration::from_secs(waited.unwrap_or(0) / u64::from(life.nodes.max(1)));
+                    estimates.ran(&life.site, &class, ran.saturating_sub(idle));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is to be said on `facility.status` after a report.
+    pub fn facility_news(&self, report: &Report, now: Millis) -> Vec<FacilityStatus> {
+        self.sites.report(report, self.limits.heartbeat, now)
+    }
+
+    /// All that was said of a site's facility.
+    pub fn facility(&self, site: &SiteName) -> impl Iterator<Item = &FacilityStatus> {
+        self.sites.parts(site)
     }
 
     /// Whether all images of a run have their results under a trial: published for good, and as many results as images.
@@ -189,6 +290,25 @@ impl Book {
     pub fn counts(&self, of: &RunInTrial) -> (u64, u64) {
         let Some(progress) = self.progress.get(of) else { return (0, 0) };
         (progress.sites.values().map(|(_, images)| images).sum(), progress.results)
+    }
+
+    /// When the first image of a run was published under a trial.
+    pub(super) fn first_image(&self, of: &RunInTrial) -> Option<Millis> {
+        self.progress.get(of).and_then(|progress| progress.first)
+    }
+
+    /// The sites for which images of a run are published under a trial.
+    pub(super) fn published_at(&self, of: &RunInTrial) -> impl Iterator<Item = &SiteName> {
+        let sites = self.progress.get(of).into_iter().flat_map(|progress| &progress.sites);
+        sites.filter(|(_, (_, images))| *images > 0).map(|(site, _)| site)
+    }
+
+    /// Whether what a job does is known still: its rule has its task.
+    pub(super) fn runs_here(&self, life: &Life) -> bool {
+        match (life.identity.of_run(), &life.moves) {
+            (Some(job), Some(_)) => self.rules.contains_key(&job.rule),
+            _ => self.task(life).is_some(),
+        }
     }
 
     /// The rules.
@@ -233,23 +353,25 @@ impl Book {
 
     /// The task of a job, while its rule has it.
     pub fn task(&self, life: &Life) -> Option<(&Rule, &Task)> {
-        let rule = self.rules.get(&life.identity.rule)?;
-        Some((rule, rule.tasks.iter().find(|task| task.task == life.identity.task)?))
+        let job = life.identity.of_run()?;
+        let rule = self.rules.get(&job.rule)?;
+        Some((rule, rule.tasks.iter().find(|task| task.task == job.task)?))
     }
 
     /// Whether the job's work is known to be complete, whatever became of it: analysis workers of a run whose results are.
     pub(super) fn work_is_complete(&self, life: &Life) -> Option<bool> {
-        let trial = life.identity.trial.filter(|_| life.workers)?;
-        Some(self.is_complete(&RunInTrial { run: life.identity.run.clone(), trial }))
+        let job = life.identity.of_run().filter(|_| life.workers)?;
+        Some(self.is_complete(&RunInTrial { run: job.run.clone(), trial: job.trial? }))
     }
 
     /// What is to be done now. What comes out has begun: it is told again only after its outcome.
     pub fn plan(&mut self, now: Millis) -> Vec<Action> {
+        self.place_all(now);
         let (wanted, resting) = self.wanted(now);
         let (mut rooms, give_way) = self.room(&wanted, now);
         let mut steps = Vec::new();
         for one in &wanted {
-            let Some(room) = rooms.get_mut(&one.rule.site) else { continue };
+            let Some(room) = rooms.get_mut(one.site) else { continue };
             if room.take(one.class) {
                 steps.push(self.intent(one, now));
             }
@@ -262,9 +384,11 @@ impl Book {
         for name in self.open.clone() {
             let Some(life) = self.jobs.get(&name) else { continue };
             let view = View {
-                runs_here: self.task(life).is_some(),
+                runs_here: self.runs_here(life),
                 complete: self.work_is_complete(life),
-                withdrawal: self.withdrawal(life, give_way.contains(&name)),
+                withdrawal: self.withdrawal(life, give_way.contains(&name), now),
+                given_up: self.given_up(life, now),
+                waited: self.waited(life, now),
                 grace: self.limits.grace,
                 now,
             };
@@ -277,8 +401,25 @@ impl Book {
             }
             actions.extend(life.next_action(&name, &view));
         }
+        actions.extend(self.lay(now));
         if !steps.is_empty() {
             actions.insert(0, Action::Publish(steps));
+        }
+        let routes = self.failovers(now).into_iter();
+        actions.extend(routes.map(|(experiment, route)| Action::Route(experiment, route)));
+        actions
+    }
+
+    /// Copies that were given up and may work still are ended as soon as their sites are back.
+    fn lay(&mut self, now: Millis) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for name in std::mem::take(&mut self.haunting) {
+            let Some(life) = self.jobs.get(&name) else { continue };
+            let is_away = self.lost(&life.site, now).is_some() || self.sites.is_mute(&life.site);
+            match life.haunts.clone().filter(|_| !is_away) {
+                Some(id) => actions.push(Action::End(name, id, Ending::Cancel)),
+                None => drop(self.haunting.insert(name)),
+            }
         }
         actions
     }

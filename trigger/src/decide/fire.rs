@@ -6,6 +6,7 @@ use lightrail_topics::events::{Class, Rule, RunParam, Trigger};
 use lightrail_topics::{RunInTrial, RunKey, SiteName};
 
 use super::book::Book;
+use super::placing::Placed;
 use super::runs::{Belongs, Nonrec, Run};
 use super::when::{self, Facts, Verdict};
 
@@ -51,10 +52,21 @@ impl Book {
     /// Each condition of a rule for a run; it fires when all hold.
     pub fn conditions(&self, rule: &Rule, key: &RunKey) -> Vec<Condition> {
         let run = self.run(key);
-        let mut all = vec![
-            Condition::new(What::About, rule.is_about(key), "the rule is about this experiment and run"),
-            Condition::new(What::Site, self.runs_at(&rule.site), format!("jobs are run at {}", rule.site)),
-        ];
+        let mut all = vec![Condition::new(
+            What::About,
+            rule.is_about(key),
+            "the rule is about this experiment and run",
+        )];
+        let site = self.site_of(rule, key);
+        match self.placed(rule, key) {
+            Some(Placed::Nowhere(why)) => all.push(Condition::new(What::Site, false, why)),
+            Some(Placed::At(_, why)) => {
+                all.push(Condition::new(What::Site, self.runs_at(site), format!("it is placed: {why}")));
+            }
+            None => {
+                all.push(Condition::new(What::Site, self.runs_at(site), format!("jobs are run at {site}")))
+            }
+        }
         if let Some(name) = &rule.dataset {
             let belongs = self.belongs(name, key);
             let text = match &belongs {
@@ -69,7 +81,7 @@ impl Book {
             all.push(Condition::new(What::Dataset, belongs == Belongs::Yes, text));
         }
         let text = format!("{}: {}", rule.trigger, self.trigger_said(rule, key, run));
-        all.push(Condition::new(What::Trigger, self.is_triggered(rule, key, run), text));
+        all.push(Condition::new(What::Trigger, self.is_triggered(rule, key, site), text));
         if let Some(when) = &rule.when {
             let facts = self.facts(rule, key, run);
             for part in when.parts() {
@@ -84,11 +96,13 @@ impl Book {
 
     /// Whether all conditions hold: the same answer, without a word of it.
     pub(super) fn fires(&self, rule: &Rule, key: &RunKey) -> bool {
-        if !rule.is_about(key) || !self.runs_at(&rule.site) {
+        let site = self.site_of(rule, key);
+        let is_nowhere = matches!(self.placed(rule, key), Some(Placed::Nowhere(_)));
+        if !rule.is_about(key) || !self.runs_at(site) || is_nowhere {
             return false;
         }
         let run = self.run(key);
-        self.is_triggered(rule, key, run)
+        self.is_triggered(rule, key, site)
             && rule.dataset.as_ref().is_none_or(|name| self.belongs(name, key) == Belongs::Yes)
             && rule.when.as_ref().is_none_or(|when| {
                 let facts = self.facts(rule, key, run);
@@ -105,26 +119,26 @@ impl Book {
         told.map(|condition| condition.text.as_str()).collect::<Vec<_>>().join("; ")
     }
 
-    fn runs_at(&self, site: &SiteName) -> bool {
+    pub(super) fn runs_at(&self, site: &SiteName) -> bool {
         self.limits.at_once.contains_key(site)
     }
 
     fn facts<'a>(&self, rule: &Rule, key: &'a RunKey, run: Option<&'a Run>) -> Facts<'a> {
         let counts = rule.trial.map(|trial| self.counts(&RunInTrial { run: key.clone(), trial }));
-        Facts { key, run, at: run.and_then(|run| run.at(&rule.site)), counts }
+        Facts { key, run, at: run.and_then(|run| run.at(self.site_of(rule, key))), counts }
     }
 
-    fn is_triggered(&self, rule: &Rule, key: &RunKey, run: Option<&Run>) -> bool {
-        let at = run.and_then(|run| run.at(&rule.site));
+    /// Whether its trigger has come for a run, as seen from a site.
+    pub(super) fn is_triggered(&self, rule: &Rule, key: &RunKey, site: &SiteName) -> bool {
+        let run = self.run(key);
+        let at = run.and_then(|run| run.at(site));
         match rule.trigger {
             Trigger::Manual => !self.requests(rule, key).is_empty(),
             Trigger::StartOfRun => run.is_some_and(|run| run.known),
             Trigger::EndOfRun => run.is_some_and(|run| run.ended),
             Trigger::FirstFileTransferred => at.is_some_and(|at| at.first_file),
             Trigger::AllFilesTransferred => at.is_some_and(|at| at.whole.is_some()),
-            Trigger::AllNonrecFilesTransferred => {
-                run.is_some_and(|run| run.nonrec(&rule.site) == Nonrec::Whole)
-            }
+            Trigger::AllNonrecFilesTransferred => run.is_some_and(|run| run.nonrec(site) == Nonrec::Whole),
             Trigger::RunParamIsValue => {
                 rule.run_param.as_ref().and_then(|wanted| when::is_value(run, wanted)) == Some(true)
             }
@@ -132,7 +146,8 @@ impl Book {
     }
 
     fn trigger_said(&self, rule: &Rule, key: &RunKey, run: Option<&Run>) -> String {
-        let at = run.and_then(|run| run.at(&rule.site));
+        let site = self.site_of(rule, key);
+        let at = run.and_then(|run| run.at(site));
         let text = match rule.trigger {
             Trigger::Manual => match self.requests(rule, key).len() {
                 0 => "nobody has asked for it",
@@ -148,7 +163,7 @@ impl Book {
                 Some(files) => return format!("all {} files are at the site", files.count),
                 None => "not all files are at the site yet",
             },
-            Trigger::AllNonrecFilesTransferred => match run.map(|run| run.nonrec(&rule.site)) {
+            Trigger::AllNonrecFilesTransferred => match run.map(|run| run.nonrec(site)) {
                 Some(Nonrec::Whole) => "all files but recorders' are at the site",
                 Some(Nonrec::Lacks(lacks, all, such)) => {
                     return format!(

@@ -52,6 +52,16 @@ pub struct Life {
     pub phase: Phase,
     /// Its last committed step, and when that was.
     pub last: (JobStep, Millis),
+    /// Its nodes.
+    pub nodes: u32,
+    /// Why it is there and not at another site of its rule.
+    pub placed: Option<String>,
+    /// From which site it moves a run's images, if that is what it does.
+    pub moves: Option<SiteName>,
+    /// Whether it was submitted ahead of its run's files.
+    pub ahead: bool,
+    /// Since when it runs, or ran.
+    pub running: Option<Millis>,
     pub(super) place: u32,
     fenced: bool,
     /// A copy that nobody has seen had the claim.
@@ -64,10 +74,13 @@ pub struct Life {
     not_seen_since: Option<Millis>,
     told: Option<Millis>,
     fencing: Option<Millis>,
+    withdrawn_at: Option<Millis>,
+    /// A copy that was given up and may work still.
+    pub(super) haunts: Option<SchedulerId>,
 }
 
 /// What a job's next step is decided by, beside the job itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct View {
     /// Whether its rule and task are there.
     pub(super) runs_here: bool,
@@ -75,6 +88,10 @@ pub(super) struct View {
     pub(super) complete: Option<bool>,
     /// Why it is to be ended, if it is.
     pub(super) withdrawal: Option<Withdrawal>,
+    /// Why it is given up, where its site is lost.
+    pub(super) given_up: Option<String>,
+    /// Node-seconds that it waited for images.
+    pub(super) waited: Option<u64>,
     /// As in the limits.
     pub(super) grace: Duration,
     /// Now.
@@ -84,7 +101,10 @@ pub(super) struct View {
 impl Life {
     /// A job's first step begins it; any other without the first is passed over.
     pub(super) fn begun(job: Job) -> Option<Self> {
-        let JobStep::Intended { reason, site, class, workers, .. } = &job.step else { return None };
+        let JobStep::Intended { reason, site, class, workers, nodes, placed, moves, ahead, .. } = &job.step
+        else {
+            return None;
+        };
         Some(Self {
             identity: job.identity,
             site: site.clone(),
@@ -92,6 +112,11 @@ impl Life {
             class: *class,
             workers: *workers,
             withdrawn: None,
+            nodes: *nodes,
+            placed: placed.clone(),
+            moves: moves.clone(),
+            ahead: *ahead,
+            running: None,
             phase: Phase::Ready,
             intent: job.step.clone(),
             last: (job.step, job.at),
@@ -103,6 +128,8 @@ impl Life {
             not_seen_since: None,
             told: None,
             fencing: None,
+            withdrawn_at: None,
+            haunts: None,
         })
     }
 
@@ -119,13 +146,22 @@ impl Life {
                 self.not_seen_since = None;
             }
             JobStep::Submitted { id: text } => {
+                self.running = None;
                 self.phase = id(text).map_or(Phase::Submitting, Phase::Queued);
             }
             JobStep::Running { id: text } => {
+                self.running = self.running.or(Some(job.at));
                 self.phase = id(text).map_or(Phase::Submitting, Phase::Running);
             }
-            JobStep::Withdrawn { why, .. } => self.withdrawn = Some(*why),
-            JobStep::Ended { .. } | JobStep::GivenUp { .. } => self.phase = Phase::Over,
+            JobStep::Withdrawn { why, .. } => {
+                self.withdrawn = Some(*why);
+                self.withdrawn_at = Some(job.at);
+            }
+            JobStep::GivenUp { id: known, .. } => {
+                self.phase = Phase::Over;
+                self.haunts = known.as_deref().and_then(id);
+            }
+            JobStep::Ended { .. } => self.phase = Phase::Over,
         }
         self.last = (job.step, job.at);
     }
@@ -183,6 +219,11 @@ impl Life {
         }
     }
 
+    /// The place of its last committed step.
+    pub(super) fn last_place(&self) -> u32 {
+        self.place.saturating_sub(1)
+    }
+
     /// Whether it was told to end, and takes no room any more.
     pub fn is_withdrawn(&self) -> bool {
         self.withdrawn.is_some()
@@ -213,6 +254,32 @@ impl Life {
         matches!(self.last.0, JobStep::Ended { end: JobEnd::Failed { .. }, .. } | JobStep::GivenUp { .. })
     }
 
+    /// How it failed, where its scheduler says so.
+    pub fn failure(&self) -> Option<(FailureClass, &str)> {
+        match &self.last.0 {
+            JobStep::Ended { end: JobEnd::Failed { class, text }, .. } => Some((*class, text)),
+            _ => None,
+        }
+    }
+
+    /// Whether it has failed, and by itself.
+    pub(super) fn has_failed_itself(&self) -> bool {
+        self.failure().is_some_and(|(class, _)| !class.is_the_sites())
+    }
+
+    /// Whether its site has failed it, or it was given up.
+    pub(super) fn was_failed_by_its_site(&self) -> bool {
+        self.has_failed() && !self.has_failed_itself()
+    }
+
+    /// The scheduler's id of it, as far as that is known.
+    fn id(&self) -> Option<&SchedulerId> {
+        match &self.phase {
+            Phase::Queued(id) | Phase::Running(id) => Some(id),
+            _ => None,
+        }
+    }
+
     /// Whether no other decider can have submitted it: this one has just said its intent, for the first time.
     fn is_untouched(&self) -> bool {
         self.phase == Phase::Ready && self.place == 1
@@ -225,16 +292,27 @@ impl Life {
         }
         if let Some(text) = self.refused.clone() {
             let end = JobEnd::Failed { class: FailureClass::Refused, text };
-            return Some(JobStep::Ended { id: None, end });
+            return Some(JobStep::Ended { id: None, end, waited: None });
         }
         if self.fenced || self.is_untouched() {
-            if let Some(why) = view.withdrawal {
-                return Some(JobStep::Ended { id: None, end: JobEnd::Withdrawn { why } });
+            let is_lost = view.given_up.is_some();
+            if let Some(why) = view.withdrawal.filter(|why| !is_lost && *why != Withdrawal::Hangs) {
+                let end = JobEnd::Withdrawn { why };
+                return Some(JobStep::Ended { id: None, end, waited: None });
             }
         }
         if self.fenced {
             let since = self.not_seen_since.unwrap_or(view.now);
-            return Some(JobStep::GivenUp { why: format!("the scheduler has not known it since {since}") });
+            let why = match &view.given_up {
+                Some(lost) => lost.clone(),
+                None if self.withdrawn == Some(Withdrawal::Hangs) => {
+                    "it hung, and did not end when it was told to".to_owned()
+                }
+                None => format!("the scheduler has not known it since {since}"),
+            };
+            let id =
+                self.id().filter(|_| view.given_up.is_some() || self.withdrawn == Some(Withdrawal::Hangs));
+            return Some(JobStep::GivenUp { why, id: id.map(ToString::to_string) });
         }
         let Some((id, seen)) = self.seen.clone() else {
             let again = view.runs_here && view.withdrawal.is_none() && self.is_not_there(view.grace);
@@ -247,7 +325,8 @@ impl Life {
                 Some(JobStep::Submitted { id: id.to_string() })
             }
             (_, Seen::Ended { end, .. }) => {
-                Some(JobStep::Ended { id: Some(id.to_string()), end: self.ended_as(end, view) })
+                let end = self.ended_as(end, view);
+                Some(JobStep::Ended { id: Some(id.to_string()), end, waited: view.waited })
             }
             (Phase::Queued(_), Seen::Running) => Some(JobStep::Running { id: id.to_string() }),
             // Put back into its queue, or the copy that works is another one.
@@ -277,11 +356,13 @@ impl Life {
                 class: FailureClass::Application,
                 text: "its workers ended before the run's results were complete".to_owned(),
             },
+            (JobEnd::Cancelled { .. } | JobEnd::Failed { .. }, Some(Withdrawal::Hangs)) => JobEnd::Failed {
+                class: FailureClass::Hung,
+                text: "it was told to end for it got nowhere".to_owned(),
+            },
             (JobEnd::Cancelled { .. }, Some(why)) => JobEnd::Withdrawn { why },
             // By the signal, before it had done all.
-            (JobEnd::Failed { .. }, Some(why @ (Withdrawal::GaveWay | Withdrawal::RuleRemoved))) => {
-                JobEnd::Withdrawn { why }
-            }
+            (JobEnd::Failed { .. }, Some(why)) if why != Withdrawal::Complete => JobEnd::Withdrawn { why },
             (end, _) => end,
         }
     }
@@ -298,12 +379,15 @@ impl Life {
     /// What is to be done where no step follows.
     pub(super) fn next_action(&mut self, name: &JobName, view: &View) -> Option<Action> {
         let is_due = |since: Millis| since.plus(view.grace) <= view.now;
+        let is_lost = view.given_up.is_some();
+        let does_not_end = self.withdrawn == Some(Withdrawal::Hangs) && self.withdrawn_at.is_some_and(is_due);
         let is_given_up = match &self.phase {
-            Phase::Queued(_) | Phase::Running(_) => self.not_seen_since.is_some_and(is_due),
+            Phase::Submitting | Phase::Over => false,
+            _ if is_lost => true,
+            Phase::Queued(_) | Phase::Running(_) => does_not_end || self.not_seen_since.is_some_and(is_due),
             // A copy may be on its way, though nobody knows of one; it is not submitted any more.
             Phase::Ready => view.withdrawal.is_some(),
             Phase::Doubt { .. } => view.withdrawal.is_some() && self.is_not_there(view.grace),
-            Phase::Submitting | Phase::Over => false,
         };
         if is_given_up {
             let begins = self.fencing.is_none_or(|begun| begun.plus(TOLD_AGAIN) <= view.now);
@@ -323,7 +407,8 @@ impl Life {
                     return None;
                 }
                 self.told = Some(view.now);
-                let ending = if self.runs() { Ending::Finish } else { Ending::Cancel };
+                let can_finish = self.runs() && self.withdrawn != Some(Withdrawal::Hangs);
+                let ending = if can_finish { Ending::Finish } else { Ending::Cancel };
                 Some(Action::End(name.clone(), id.clone(), ending))
             }
             _ => None,

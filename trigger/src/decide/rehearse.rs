@@ -44,6 +44,7 @@ pub fn rehearse(limits: Limits, rules: &[Rule], events: Vec<(Millis, Input)>) ->
         let run = input.run().cloned();
         book.take(input, at);
         let Some(run) = run else { continue };
+        book.place(&run, at);
         for rule in rules {
             let which = (rule.rule.clone(), run.clone());
             if fired.contains(&which) || !book.fires(rule, &run) {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lightrail_topics::events::{Class, Trigger};
+use lightrail_topics::events::{Class, Rule, Task, Trigger};
 use lightrail_topics::{JobName, Millis, RunKey, SiteName};
 
 use super::book::Book;
@@ -42,17 +42,22 @@ impl Book {
             return 0;
         };
         let comes = |trigger: Trigger| !matches!(trigger, Trigger::Manual | Trigger::RunParamIsValue);
-        let rules = self.rules.values().filter(|rule| site.is_none_or(|site| rule.site == *site));
+        let rules =
+            self.rules.values().filter(|rule| site.is_none_or(|site| self.site_of(rule, run) == site));
         let waits = rules.filter(|rule| {
             // Live, or it would not be waited for: since when the rule wants it is compared as in `class`.
             ended >= rule.since.unwrap_or(rule.at)
                 && rule.is_about(run)
                 && comes(rule.trigger)
-                && known.at(&rule.site).is_none_or(|at| at.whole.is_none())
+                && known.at(self.site_of(rule, run)).is_none_or(|at| at.whole.is_none())
                 && rule.dataset.as_ref().is_none_or(|name| self.belongs(name, run) == Belongs::Yes)
                 && self.may_come(rule, run)
         });
-        waits.map(|rule| rule.tasks.iter().filter(|task| task.after.is_empty()).count()).sum()
+        // Those that were submitted ahead have their places.
+        let is_to_come = |rule: &Rule, task: &Task| {
+            task.after.is_empty() && self.attempts(rule, task, run, None).is_empty()
+        };
+        waits.map(|rule| rule.tasks.iter().filter(|task| is_to_come(rule, task)).count()).sum()
     }
 
     /// Whether any work is expected of a run, as in [`Self::room`].
@@ -60,7 +65,7 @@ impl Book {
         self.expected(run, None, now) > 0
     }
 
-    fn may_come(&self, rule: &lightrail_topics::events::Rule, run: &RunKey) -> bool {
+    pub(super) fn may_come(&self, rule: &Rule, run: &RunKey) -> bool {
         rule.when.as_ref().is_none_or(|_| {
             let parts = self.conditions(rule, run);
             !parts.iter().any(|part| part.what == super::What::When && part.holds == Verdict::No)
@@ -83,14 +88,13 @@ impl Book {
                 .into_iter()
                 .filter(|(_, life)| life.class == Class::Reprocess && !life.is_withdrawn())
                 .collect();
-            let comes =
-                wanted.iter().filter(|one| one.class == Class::Live && one.rule.site == *site).count();
+            let comes = wanted.iter().filter(|one| one.class == Class::Live && one.site == site).count();
             let on_their_way: usize = self.active.iter().map(|run| self.expected(run, Some(site), now)).sum();
             let kept = self.limits.for_live.get(site).copied().unwrap_or_default();
             let for_again = at_once.saturating_sub(kept.max(live + comes + on_their_way));
             // Those that wait in the queue lose nothing; of the others the newest run's.
             again.sort_by_key(|(_, life)| {
-                (matches!(life.phase, Phase::Running(_)), std::cmp::Reverse(life.identity.run.clone()))
+                (matches!(life.phase, Phase::Running(_)), std::cmp::Reverse(life.identity.run().cloned()))
             });
             let excess = again.len().saturating_sub(for_again);
             give_way.extend(again.iter().take(excess).map(|(name, _)| (*name).clone()));

@@ -41,6 +41,7 @@ fn rule(trigger: Trigger) -> Rule {
         first_run: None,
         last_run: None,
         site: site(),
+        or_at: Vec::new(),
         trial: Some(TrialNumber(3)),
         tasks: vec![Task {
             task: "work".parse().unwrap(),
@@ -50,6 +51,7 @@ fn rule(trigger: Trigger) -> Rule {
             seconds: 60,
             attempts: 3,
             only: None,
+            ahead: None,
         }],
         since: Some(Millis(0)),
         who: "auser".to_owned(),
@@ -68,6 +70,7 @@ fn limits() -> Limits {
         lands_within: Duration::from_secs(1800),
         at_once: BTreeMap::from([(site(), 20)]),
         for_live: BTreeMap::new(),
+        ..Limits::default()
     }
 }
 
@@ -90,7 +93,7 @@ fn published(book: &mut Book) -> Vec<Job> {
 }
 
 fn intents(book: &mut Book) -> Vec<u32> {
-    published(book).iter().map(|job| job.identity.run.run.0).collect()
+    published(book).iter().map(|job| job.identity.run().unwrap().run.0).collect()
 }
 
 fn said(params: &[(&str, Literal)], files: Vec<Lfn>, closed: bool) -> Said {
@@ -256,7 +259,7 @@ fn a_corrected_rule_runs_nothing_again_and_new_parameters_all_of_it_as_reprocess
     }
     let classes = |book: &mut Book| -> Vec<(u32, Class)> {
         let class = |job: &Job| match &job.step {
-            JobStep::Intended { class, .. } => Some((job.identity.run.run.0, *class)),
+            JobStep::Intended { class, .. } => Some((job.identity.run().unwrap().run.0, *class)),
             _ => None,
         };
         published(book).iter().filter_map(class).collect()
@@ -316,8 +319,10 @@ fn a_rule_that_goes_takes_its_workers_and_what_waits_with_it() {
     look(&mut book, [Seen::Running, Seen::Running, Seen::Pending]);
     while !published(&mut book).is_empty() {}
     book.take(Input::Rule(rule.rule.clone(), None), Millis(0));
-    let told: Vec<(String, JobStep)> =
-        published(&mut book).into_iter().map(|job| (job.identity.task.to_string(), job.step)).collect();
+    let told: Vec<(String, JobStep)> = published(&mut book)
+        .into_iter()
+        .map(|job| (job.identity.of_run().unwrap().task.to_string(), job.step))
+        .collect();
     let why = Withdrawal::RuleRemoved;
     let withdrawn = |task: &str, index: usize| {
         (task.to_owned(), JobStep::Withdrawn { id: id(&jobs[index]).to_string(), why })
@@ -338,7 +343,7 @@ fn a_rule_that_goes_takes_its_workers_and_what_waits_with_it() {
     let ended: BTreeMap<String, JobEnd> = published(&mut book)
         .into_iter()
         .filter_map(|job| match job.step {
-            JobStep::Ended { end, .. } => Some((job.identity.task.to_string(), end)),
+            JobStep::Ended { end, .. } => Some((job.identity.of_run().unwrap().task.to_string(), end)),
             _ => None,
         })
         .collect();

@@ -60,6 +60,8 @@ pub struct AtSite {
     pub whole: Option<Tally>,
     /// The files that are there, as long as not all are.
     files: BTreeMap<Lfn, u64>,
+    /// Whether it was said to lack files that have failed or are overdue.
+    incomplete: bool,
     /// Whether all that it was said to lack are recorders'.
     lacks_recorders_only: bool,
 }
@@ -165,7 +167,19 @@ impl Run {
 
     pub(super) fn incomplete(&mut self, site: SiteName, recorders_only: bool, at: Millis) {
         self.end(Some(at));
-        self.at_mut(site).lacks_recorders_only = recorders_only;
+        let here = self.at_mut(site);
+        here.lacks_recorders_only = recorders_only;
+        here.incomplete = true;
+    }
+
+    /// The sites at which anything of it is known.
+    pub fn sites(&self) -> impl Iterator<Item = &SiteName> {
+        self.sites.keys()
+    }
+
+    /// Whether it is said to lack files at a site, though it has ended.
+    pub fn is_incomplete(&self, site: &SiteName) -> bool {
+        self.sites.get(site).is_some_and(|at| at.incomplete && at.whole.is_none())
     }
 
     /// Which files of no recorder's it lacks at a site: by the mover's manifest, or by what the logbook has registered.

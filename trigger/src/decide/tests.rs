@@ -39,6 +39,7 @@ fn limits(at_once: usize) -> Limits {
         lands_within: Duration::from_secs(1800),
         at_once: BTreeMap::from([(site(), at_once)]),
         for_live: BTreeMap::new(),
+        ..Limits::default()
     }
 }
 
@@ -51,6 +52,7 @@ fn task(name: &str, work: Work, after: &[&str]) -> Task {
         seconds: 60,
         attempts: 3,
         only: None,
+        ahead: None,
     }
 }
 
@@ -70,6 +72,7 @@ fn rule(trigger: Trigger, tasks: Vec<Task>) -> Rule {
         first_run: None,
         last_run: None,
         site: site(),
+        or_at: Vec::new(),
         trial: Some(TrialNumber(3)),
         tasks,
         since: None,
@@ -190,10 +193,10 @@ impl World {
         *worked += 1;
         assert_eq!(*worked, 1, "seed {}: two copies of {name} work", self.seed);
         let job = self.topic.iter().find(|job| job.job == *name).expect("an intent comes first");
-        let mut identity = job.identity.clone();
-        while identity.attempt > 1 {
-            identity.attempt -= 1;
+        let mut identity = job.identity.first_attempt();
+        while identity.attempt() < job.identity.attempt() {
             let earlier = identity.name();
+            identity = identity.next_attempt();
             let is_over = self.topic.iter().any(|job| job.job == earlier && job.step.is_final());
             assert!(is_over, "seed {}: {name} works before {earlier} is over", self.seed);
         }
@@ -239,6 +242,7 @@ fn act(world: &mut World, book: &mut Book) -> Option<()> {
                     book.take(Input::Job(job), world.now);
                 }
             }
+            Action::Route(..) => unreachable!("no rule names several sites"),
             Action::Submit(name) => {
                 let outcome = match world.random.u32(..if world.faults { 10 } else { 1 }) {
                     // Killed before, in, or after sbatch, which ends with its parent.
@@ -543,7 +547,7 @@ fn workers_are_told_to_end_when_the_results_are_complete_and_start_again_when_th
     // A file that came late brings more images.
     book.take(indexed(5, IndexState::Closed), Millis(0));
     let more = published(&mut book, 2);
-    assert_eq!((more.len(), more[0].identity.attempt), (1, 2));
+    assert_eq!((more.len(), more[0].identity.attempt()), (1, 2));
 }
 
 #[test]
@@ -564,5 +568,5 @@ fn workers_that_end_too_early_have_failed_and_a_run_without_images_needs_none() 
     let ended = published(&mut book, 0).remove(0).step;
     assert!(matches!(&ended, JobStep::Ended { end: JobEnd::Failed { .. }, .. }), "{ended:?}");
     assert!(published(&mut book, 29_999).is_empty());
-    assert_eq!(published(&mut book, 30_000)[0].identity.attempt, 2);
+    assert_eq!(published(&mut book, 30_000)[0].identity.attempt(), 2);
 }

@@ -3,21 +3,27 @@
 
 use std::collections::BTreeMap;
 
-use lightrail_topics::events::{
-    Class, FailureClass, Job, JobEnd, JobIdentity, JobStep, Rule, Task, Withdrawal, Work,
-};
-use lightrail_topics::{Millis, RunInTrial, RunKey};
+use lightrail_topics::events::{Class, Job, JobIdentity, JobStep, Rule, RunJob, Task, Withdrawal, Work};
+use lightrail_topics::{Millis, RunInTrial, RunKey, SiteName};
 
+use super::ahead::Ahead;
 use super::book::Book;
 use super::life::Life;
+use super::moving::Moving;
 
 /// A job that is wanted and not there.
 #[derive(Debug)]
 pub(super) struct Wanted<'b> {
     pub(super) class: Class,
-    pub(super) rule: &'b Rule,
+    pub(super) site: &'b SiteName,
+    rule: &'b Rule,
     identity: JobIdentity,
     workers: bool,
+    nodes: u32,
+    /// From where it moves images, if that is what it does.
+    moves: Option<SiteName>,
+    /// Whether it is submitted before its run's files are there.
+    ahead: bool,
 }
 
 /// What is with a task of a rule for a run.
@@ -28,12 +34,19 @@ enum Next {
     Later,
     /// This job is wanted.
     Wanted(JobIdentity),
+    /// This one, which moves the run's images from a site, before workers are.
+    Moves(JobIdentity, SiteName),
 }
 
 impl Book {
     /// All attempts of a rule's task for a run and request so far, oldest first.
     pub fn attempts(&self, rule: &Rule, task: &Task, run: &RunKey, request: Option<u32>) -> Vec<&Life> {
-        let names = self.attempts.get(&first_attempt(rule, task, run, request));
+        self.attempts_of(&first_attempt(rule, task, run, request))
+    }
+
+    /// All attempts of a job so far, oldest first.
+    pub(super) fn attempts_of(&self, first: &JobIdentity) -> Vec<&Life> {
+        let names = self.attempts.get(first);
         names.into_iter().flat_map(BTreeMap::values).filter_map(|name| self.jobs.get(name)).collect()
     }
 
@@ -42,7 +55,28 @@ impl Book {
         let (mut all, mut resting) = (Vec::new(), Vec::new());
         for run in &self.active {
             let mut rests = !self.is_expected(run, now);
-            for rule in self.rules.values().filter(|rule| self.fires(rule, run)) {
+            for rule in self.rules.values() {
+                let site = self.site_of(rule, run);
+                if !self.fires(rule, run) {
+                    for (task, when) in self.ahead(rule, run, now) {
+                        rests = false;
+                        if when == Ahead::Now {
+                            let identity = first_attempt(rule, task, run, None);
+                            let (class, nodes) = (Class::Live, task.nodes);
+                            all.push(Wanted {
+                                class,
+                                site,
+                                rule,
+                                identity,
+                                workers: true,
+                                nodes,
+                                moves: None,
+                                ahead: true,
+                            });
+                        }
+                    }
+                    continue;
+                }
                 let class = self.class(rule, run);
                 for request in self.requests(rule, run) {
                     for task in &rule.tasks {
@@ -52,7 +86,32 @@ impl Book {
                             Next::Wanted(identity) => {
                                 rests = false;
                                 let workers = matches!(task.work, Work::Analysis { .. });
-                                all.push(Wanted { class, rule, identity, workers });
+                                let nodes = task.nodes;
+                                let (moves, ahead) = (None, false);
+                                all.push(Wanted {
+                                    class,
+                                    site,
+                                    rule,
+                                    identity,
+                                    workers,
+                                    nodes,
+                                    moves,
+                                    ahead,
+                                });
+                            }
+                            Next::Moves(identity, from) => {
+                                rests = false;
+                                let (moves, workers, nodes, ahead) = (Some(from), false, 1, false);
+                                all.push(Wanted {
+                                    class,
+                                    site,
+                                    rule,
+                                    identity,
+                                    workers,
+                                    nodes,
+                                    moves,
+                                    ahead,
+                                });
                             }
                         }
                     }
@@ -69,13 +128,24 @@ impl Book {
 
     /// The first step of a wanted job.
     pub(super) fn intent(&self, wanted: &Wanted<'_>, now: Millis) -> Job {
-        let Wanted { class, rule, identity, workers } = wanted;
+        let Wanted { class, site, rule, identity, workers, nodes, moves, ahead } = wanted;
+        let reason = match (identity.run(), moves) {
+            (Some(run), Some(from)) => {
+                format!("the images of run {run} that are not worked yet are {from}'s")
+            }
+            (Some(run), None) => self.reason(rule, run),
+            (None, _) => String::new(),
+        };
         let step = JobStep::Intended {
-            reason: self.reason(rule, &identity.run),
+            reason,
             rule_version: rule.version,
-            site: rule.site.clone(),
+            site: (*site).clone(),
             class: *class,
             workers: *workers,
+            nodes: *nodes,
+            placed: identity.run().and_then(|run| self.why_there(rule, run)).map(ToOwned::to_owned),
+            moves: moves.clone(),
+            ahead: *ahead,
         };
         Job { job: identity.name(), identity: identity.clone(), place: 0, epoch: self.epoch, step, at: now }
     }
@@ -112,27 +182,21 @@ impl Book {
             return Next::Rests;
         }
         let attempts = self.attempts(rule, task, run, request);
+        if attempts.last().is_none_or(|last| last.is_over()) {
+            match self.moving(rule, task, run, request, now) {
+                None => {}
+                Some(Moving::Wanted(identity, from)) => return Next::Moves(identity, from),
+                Some(Moving::Later) => return Next::Later,
+                Some(Moving::Failed) => return Next::Rests,
+            }
+        }
         let Some(last) = attempts.last() else {
             return Next::Wanted(first_attempt(rule, task, run, request));
         };
         if !last.is_over() {
             return Next::Rests;
         }
-        let failed = attempts.iter().filter(|life| life.has_failed()).count();
-        let failed = u32::try_from(failed).unwrap_or(u32::MAX);
-        let due = match &last.last.0 {
-            // Nobody's fault: it was told to end, or what it had done is not complete any more.
-            JobStep::Ended { end: JobEnd::Done | JobEnd::Withdrawn { .. }, .. } => Some(now),
-            JobStep::Ended { end: JobEnd::Failed { class, .. }, .. } if *class == FailureClass::Refused => {
-                None
-            }
-            JobStep::Ended { end: JobEnd::Failed { .. }, .. } | JobStep::GivenUp { .. } => {
-                (failed < task.attempts).then(|| last.last.1.plus(self.limits.again * failed))
-            }
-            // Somebody's will.
-            _ => None,
-        };
-        match due {
+        match self.due(rule, task, run, &attempts, now) {
             None => Next::Rests,
             Some(due) if due <= now => Next::Wanted(last.identity.next_attempt()),
             Some(_) => Next::Later,
@@ -140,25 +204,43 @@ impl Book {
     }
 
     /// Why a job that is not over is to be ended, if it is.
-    pub(super) fn withdrawal(&self, life: &Life, gives_way: bool) -> Option<Withdrawal> {
+    pub(super) fn withdrawal(&self, life: &Life, gives_way: bool, now: Millis) -> Option<Withdrawal> {
         if self.work_is_complete(life) == Some(true) {
             Some(Withdrawal::Complete)
-        } else if self.task(life).is_none() && (life.workers || !life.runs()) {
+        } else if !self.runs_here(life) && (life.workers || !life.runs()) {
             // Workers end by nothing else; a program that runs comes to its end.
             Some(Withdrawal::RuleRemoved)
         } else {
-            gives_way.then_some(Withdrawal::GaveWay)
+            let gives_way = gives_way.then_some(Withdrawal::GaveWay);
+            let hangs = || self.hangs(life, now).then_some(Withdrawal::Hangs);
+            gives_way.or_else(|| self.ahead_ends(life, now)).or_else(hangs)
         }
     }
 }
 
-fn first_attempt(rule: &Rule, task: &Task, run: &RunKey, request: Option<u32>) -> JobIdentity {
-    JobIdentity {
-        rule: rule.rule.clone(),
-        run: run.clone(),
-        trial: rule.trial,
-        task: task.task.clone(),
-        request,
-        attempt: 1,
+impl Book {
+    /// Whether it runs and gets nowhere: workers by no image of any run having a result for so long while theirs lack some, a
+    /// program by running longer than its scheduler lets it.
+    fn hangs(&self, life: &Life, now: Millis) -> bool {
+        let Some(since) = life
+            .running
+            .filter(|_| life.runs() && !self.limits.hangs.is_zero() && !self.sites.is_mute(&life.site))
+        else {
+            return false;
+        };
+        let Some((job, (_, task))) = life.identity.of_run().zip(self.task(life)) else { return false };
+        let time = std::time::Duration::from_secs(task.seconds);
+        if since.plus(time).plus(self.limits.hangs) <= now {
+            return true;
+        }
+        let Some(trial) = job.trial.filter(|_| life.workers) else { return false };
+        let (images, results) = self.counts(&RunInTrial { run: job.run.clone(), trial });
+        let last = since.max(self.progressed);
+        images > results && last.plus(self.limits.hangs) <= now
     }
+}
+
+fn first_attempt(rule: &Rule, task: &Task, run: &RunKey, request: Option<u32>) -> JobIdentity {
+    let (rule, trial, task) = (rule.rule.clone(), rule.trial, task.task.clone());
+    RunJob { rule, run: run.clone(), trial, task, request, attempt: 1 }.into()
 }

@@ -51,6 +51,10 @@ pub(super) const TIME: &str = "#LIGHTRAIL --time=";
 /// After SIGTERM at its time's end a job has so many seconds.
 const KILLED_AFTER: &str = "10";
 
+/// How often and how many times a job that is just being started is told to end.
+const TOLD_EVERY: Duration = Duration::from_millis(50);
+const TOLD_TIMES: u32 = 40;
+
 /// A submission that did not come so far within this time was cut off, and starts nothing any more.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -138,15 +142,21 @@ impl Executor for Local {
         if how == Ending::Cancel {
             std::fs::write(folder.join("cancelled"), "").map_err(|error| failed(error.to_string()))?;
         }
-        let Some(pid) = process(&folder, "pid", id) else { return Ok(()) };
-        let told = match how {
-            Ending::Finish => kill_process(pid, Signal::TERM),
-            Ending::Cancel => kill_process_group(pid, Signal::KILL),
-        };
-        match told {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(error) => Err(failed(error.to_string())),
+        // One that is just being started has no environment for a moment, and no group of its own.
+        for _ in 0..TOLD_TIMES {
+            let told = match (process(&folder, "pid", id), how) {
+                (Some(pid), Ending::Finish) => kill_process(pid, Signal::TERM),
+                (Some(pid), Ending::Cancel) => kill_process_group(pid, Signal::KILL),
+                (None, _) => Err(rustix::io::Errno::SRCH),
+            };
+            match told {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::SRCH) if process(&folder, "keeper", id).is_none() => return Ok(()),
+                Err(rustix::io::Errno::SRCH) => tokio::time::sleep(TOLD_EVERY).await,
+                Err(error) => return Err(failed(error.to_string())),
+            }
         }
+        Ok(())
     }
 }
 

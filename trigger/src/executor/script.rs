@@ -66,6 +66,9 @@ pub enum ScriptError {
     /// An argument asks for the trial and the rule has none.
     #[error("an argument asks for {{trial}}, and the rule has none")]
     NoTrial,
+    /// An argument asks for the run and the job is a pool's.
+    #[error("an argument asks for the run, and a pool's job has none")]
+    NoRun,
     /// The site's scheduler does not start workers on several nodes.
     #[error(
         "workers on {0} nodes: this site's scheduler starts them on one; ask for more jobs, or for more workers"
@@ -178,14 +181,15 @@ fi
 
     /// What LCLS's own jobs find in their environment, and ours, and what the site says; the names of all.
     fn environment(&self, text: &mut String, name: &JobName) -> Vec<String> {
-        let run = &self.identity.run;
-        let mut all = vec![
-            ("EXPERIMENT", quoted(run.experiment.as_str())),
-            ("RUN_NUM", run.run.to_string()),
-            ("LIGHTRAIL_JOB", name.to_string()),
-            ("LIGHTRAIL_SITE", quoted(self.site.as_str())),
-        ];
-        if let Some(trial) = self.identity.trial {
+        let job = self.identity.of_run();
+        let mut all = Vec::new();
+        if let Some(job) = job {
+            all.push(("EXPERIMENT", quoted(job.run.experiment.as_str())));
+            all.push(("RUN_NUM", job.run.run.to_string()));
+        }
+        all.push(("LIGHTRAIL_JOB", name.to_string()));
+        all.push(("LIGHTRAIL_SITE", quoted(self.site.as_str())));
+        if let Some(trial) = job.and_then(|job| job.trial) {
             all.push(("LIGHTRAIL_TRIAL", trial.to_string()));
         }
         let wished = self.head.wishes.environment.iter();
@@ -203,10 +207,11 @@ fi
             match piece {
                 Piece::Text(plain) => text.push_str(plain),
                 Piece::Field(field) => {
+                    let job = || self.identity.of_run().ok_or(ScriptError::NoRun);
                     let value = match field {
-                        Field::Experiment => self.identity.run.experiment.to_string(),
-                        Field::Run => self.identity.run.run.to_string(),
-                        Field::Trial => self.identity.trial.ok_or(ScriptError::NoTrial)?.to_string(),
+                        Field::Experiment => job()?.run.experiment.to_string(),
+                        Field::Run => job()?.run.run.to_string(),
+                        Field::Trial => job()?.trial.ok_or(ScriptError::NoTrial)?.to_string(),
                         Field::Site => self.site.to_string(),
                         Field::Job => name.to_string(),
                     };

@@ -152,14 +152,7 @@ mod tests {
     }
 
     fn book() -> Book {
-        let duration = Duration::from_secs(1);
-        Book::new(Limits {
-            grace: duration,
-            again: duration,
-            lands_within: duration,
-            at_once: BTreeMap::new(),
-            for_live: BTreeMap::new(),
-        })
+        Book::new(Limits::default())
     }
 
     /// Whatever was read, said and read again, counts are those of reading all at once.

@@ -2,7 +2,7 @@
 //! a field of a wrong name is refused with the right one, for the logbook's own pages take anything. Pure.
 
 use lightrail_service::settings::nearest;
-use lightrail_topics::events::{Argument, JobIdentity, Piece, Trigger, Work};
+use lightrail_topics::events::{Argument, JobIdentity, Piece, RunJob, Trigger, Work};
 use lightrail_topics::{Experiment, RunKey, RunNumber, SiteName};
 use serde_json::{Map, Value};
 
@@ -105,14 +105,15 @@ impl Control {
     /// The job's identity among ours: the logbook's id is its rule.
     pub(super) fn identity(&self) -> JobIdentity {
         let name = |text: &str| format!("arp-{text}");
-        JobIdentity {
+        let job = RunJob {
             rule: name(&self.id).parse().expect("an id of letters and digits fits the rule"),
             run: self.run.clone(),
             trial: None,
             task: "job".parse().expect("a word fits the rule"),
             request: None,
             attempt: 1,
-        }
+        };
+        job.into()
     }
 
     /// Whether both ask for the same work: the rest of a document changes with the job's life.

@@ -2,17 +2,20 @@
 
 use std::process::Command;
 
+use lightrail_topics::events::RunJob;
+
 use super::*;
 
 fn identity() -> JobIdentity {
-    JobIdentity {
+    let job = RunJob {
         rule: "live-hits".parse().unwrap(),
         run: "mfxlv9518/12".parse().unwrap(),
         trial: Some(lightrail_topics::TrialNumber(3)),
         task: "work".parse().unwrap(),
         request: None,
         attempt: 1,
-    }
+    };
+    job.into()
 }
 
 struct Given {

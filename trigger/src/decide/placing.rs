@@ -1,0 +1,252 @@
+//! At which of its sites a rule's work for a run is done: the one where it is predicted to be done first (`place`), by what comes
+//! there, what is ahead of it, and what was measured. Where it was begun it stays, as long as that site is not lost and it can be done
+//! there at all. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lightrail_topics::events::{FailureClass, Rule};
+use lightrail_topics::{Millis, RuleName, RunKey, SiteName};
+
+use super::Phase;
+use super::book::Book;
+use super::life::Life;
+use crate::place::{Ahead, Candidate, Decision, Hysteresis, Nowhere, Wanted, choose, forecast};
+
+/// Where a rule's work for a run is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// There, and why.
+    At(SiteName, String),
+    /// Nowhere yet, and why.
+    Nowhere(String),
+}
+
+/// So many failures of the same kind at a site, and it is tried at another one.
+const TRIED_AT_A_SITE: usize = 2;
+
+impl Book {
+    /// The site at which a rule's work for a run is done: its only one, or where it is placed; until then its first.
+    pub fn site_of<'b>(&'b self, rule: &'b Rule, run: &RunKey) -> &'b SiteName {
+        match self.placed(rule, run) {
+            Some(Placed::At(site, _)) => site,
+            _ => &rule.site,
+        }
+    }
+
+    /// Why a rule's work for a run is done there, or nowhere yet; for rules of several sites.
+    pub fn why_there(&self, rule: &Rule, run: &RunKey) -> Option<&str> {
+        match self.placed(rule, run)? {
+            Placed::At(_, why) | Placed::Nowhere(why) => Some(why),
+        }
+    }
+
+    pub(super) fn placed(&self, rule: &Rule, run: &RunKey) -> Option<&Placed> {
+        if rule.or_at.is_empty() {
+            return None;
+        }
+        self.placed.get(run)?.get(&rule.rule)
+    }
+
+    /// Places what the rules of several sites want of the active runs.
+    pub(super) fn place_all(&mut self, now: Millis) {
+        if self.rules.values().all(|rule| rule.or_at.is_empty()) {
+            self.placed.clear();
+            return;
+        }
+        for run in self.active.clone() {
+            self.place(&run, now);
+        }
+    }
+
+    /// Places what the rules of several sites want of a run.
+    pub fn place(&mut self, run: &RunKey, now: Millis) {
+        let several = self.rules.values().filter(|rule| !rule.or_at.is_empty() && rule.is_about(run));
+        let places: BTreeMap<RuleName, Placed> =
+            several.filter_map(|rule| Some((rule.rule.clone(), self.choose(rule, run, now)?))).collect();
+        if places.is_empty() {
+            self.placed.remove(run);
+        } else {
+            self.placed.insert(run.clone(), places);
+        }
+    }
+
+    /// None where nothing is there, or on its way, to be worked.
+    fn choose(&self, rule: &Rule, run: &RunKey, now: Millis) -> Option<Placed> {
+        let begun = self.tried.get(run).and_then(|rules| rules.get(&rule.rule)).map(|(_, site)| site.clone());
+        if let Some(site) = begun.as_ref().filter(|site| rule.sites().any(|named| named == *site)) {
+            let stays = self.is_open_at(rule, run, site)
+                || (self.lost(site, now).is_none() && self.failed_there(rule, run, site).is_none());
+            if stays {
+                let why = match self.placed(rule, run) {
+                    Some(Placed::At(known, why)) if known == site => why.clone(),
+                    _ => format!("{site}: it was begun there"),
+                };
+                return Some(Placed::At(site.clone(), why));
+            }
+        }
+        let reaches = |site: &&SiteName| self.is_triggered(rule, run, site) || self.sites.comes(site, run);
+        let (mut candidates, mut failed) = (Vec::new(), Vec::new());
+        for site in rule.sites().filter(reaches) {
+            match self.failed_there(rule, run, site) {
+                Some(why) => failed.push(format!("{site}: {why}")),
+                None => candidates.push(self.candidate(rule, run, site, now)),
+            }
+        }
+        if candidates.is_empty() {
+            return (!failed.is_empty())
+                .then(|| Placed::Nowhere(format!("it has failed at all its sites: {}", failed.join("; "))));
+        }
+        let told = |text: String| {
+            let failed = failed.iter().map(|why| format!("; {why}"));
+            text + &failed.collect::<String>()
+        };
+        let before = match self.placed(rule, run) {
+            Some(Placed::At(site, _)) => Some(site.clone()),
+            _ => begun,
+        };
+        Some(match decide(rule, before, &candidates, now) {
+            Ok(decision) => Placed::At(decision.site.clone(), told(decision.to_string())),
+            Err(nowhere) => Placed::Nowhere(told(nowhere.to_string())),
+        })
+    }
+
+    /// What is known of a site for a rule's work on a run.
+    pub(super) fn candidate(&self, rule: &Rule, run: &RunKey, site: &SiteName, now: Millis) -> Candidate {
+        let estimates = &self.sites.estimates;
+        let class = |rule: &Rule| {
+            let first = rule.tasks.iter().find(|task| task.after.is_empty())?;
+            Some((rule.rule.clone(), first.task.clone()))
+        };
+        let takes = class(rule).and_then(|class| estimates.run(site, &class));
+        let ahead = self.open.iter().filter_map(|name| self.jobs.get(name)).filter(|life| {
+            // What it has there itself is not ahead of it.
+            life.site == *site
+                && life.identity.of_run().is_none_or(|job| (&job.rule, &job.run) != (&rule.rule, run))
+        });
+        let mut ahead: Vec<Ahead> = ahead
+            .map(|life| match (&life.phase, life.running) {
+                (Phase::Running(_), Some(since)) => {
+                    Ahead::Running(since.plus(takes.unwrap_or_default()).max(now))
+                }
+                _ => Ahead::Waiting,
+            })
+            .collect();
+        ahead.extend(self.sites.coming_before(site, run, now).map(Ahead::Coming));
+        let left = self.limits.allocation.get(site);
+        let spent = self.sites.spent.get(site).copied().unwrap_or(0);
+        Candidate {
+            site: site.clone(),
+            bytes: self.bytes_left(run, site, now),
+            ahead,
+            rate: estimates.rate(site, None, now),
+            settling: estimates.settling(site),
+            slots: self.limits.at_once.get(site).copied().unwrap_or(0),
+            run: takes,
+            wait: estimates.wait(site).unwrap_or_default(),
+            after: Duration::ZERO,
+            outages: self.sites.outages(site),
+            room: self.limits.at_once.get(site).is_none_or(|most| *most == 0).then_some(0),
+            allocation: left.map(|left| left.saturating_sub(spent)),
+            lost: self.lost(site, now),
+        }
+    }
+
+    /// When a run's files are predicted to be at a site; none where that was never measured.
+    pub(super) fn lands(&self, rule: &Rule, run: &RunKey, site: &SiteName, now: Millis) -> Option<Millis> {
+        let candidate = self.candidate(rule, run, site, now);
+        Some(forecast(&Candidate { run: Some(Duration::ZERO), ..candidate }, now)?.landed)
+    }
+
+    /// Bytes of a run that are not at a site yet.
+    fn bytes_left(&self, run: &RunKey, site: &SiteName, now: Millis) -> u64 {
+        let Some(known) = self.run(run) else { return self.sites.coming(site, run, now).unwrap_or(0) };
+        if known.at(site).is_some_and(|at| at.whole.is_some()) {
+            return 0;
+        }
+        self.sites.coming(site, run, now).unwrap_or_else(|| {
+            let there = |site: &SiteName| known.at(site).map_or(0, |at| at.tally().size);
+            let all =
+                |site: &SiteName| there(site).saturating_add(self.sites.coming(site, run, now).unwrap_or(0));
+            known.sites().map(all).max().unwrap_or(0).saturating_sub(there(site))
+        })
+    }
+
+    /// Why a site is held for lost, if it is.
+    pub(super) fn lost(&self, site: &SiteName, now: Millis) -> Option<String> {
+        let after = self.limits.lost_after;
+        if after.is_zero() { None } else { self.sites.lost(site, after, now) }
+    }
+
+    /// Why a job that is not over is given up, if its site is lost and its rule has another one that is not: at once where it does
+    /// not run, after a longer time where it may be working.
+    pub(super) fn given_up(&self, life: &Life, now: Millis) -> Option<String> {
+        let rule = self.rules.get(&life.identity.of_run()?.rule)?;
+        if rule.or_at.is_empty() || self.limits.lost_after.is_zero() {
+            return None;
+        }
+        let after = if life.runs() { self.limits.give_up_after } else { self.limits.lost_after };
+        let why = self.sites.lost(&life.site, after.max(self.limits.lost_after), now)?;
+        let mut others = rule.sites().filter(|site| **site != life.site);
+        others
+            .any(|site| self.lost(site, now).is_none())
+            .then(|| format!("site {} is lost: {why}", life.site))
+    }
+
+    /// Whether it has a job there that is not over; one that was submitted ahead of files that do not go there any more is none.
+    fn is_open_at(&self, rule: &Rule, run: &RunKey, site: &SiteName) -> bool {
+        let reaches = self.is_triggered(rule, run, site) || self.sites.comes(site, run);
+        let mut open = self.open.iter().filter_map(|name| self.jobs.get(name));
+        open.any(|life| {
+            let job = life.identity.of_run();
+            life.site == *site
+                && (reaches || !life.ahead)
+                && job.is_some_and(|job| (&job.rule, &job.run) == (&rule.rule, run))
+        })
+    }
+
+    /// Why a rule's work for a run is not tried at a site again: the scheduler there refuses it, or it has failed there as often
+    /// in the same way.
+    pub(super) fn failed_there(&self, rule: &Rule, run: &RunKey, site: &SiteName) -> Option<String> {
+        for task in &rule.tasks {
+            for request in self.requests(rule, run) {
+                let attempts = self.attempts(rule, task, run, request);
+                let there = attempts.iter().rev().filter(|life| life.site == *site);
+                let failures: Vec<(FailureClass, &str)> = there.filter_map(|life| life.failure()).collect();
+                let Some((class, text)) = failures.first() else { continue };
+                let alike = failures.iter().take_while(|(other, _)| other == class).count();
+                let most = if matches!(class, FailureClass::Refused) { 1 } else { TRIED_AT_A_SITE };
+                if alike >= most && !class.is_the_sites() {
+                    return Some(format!("{} failed there, for {class} ({text})", task.task));
+                }
+            }
+        }
+        None
+    }
+
+    /// Sites at which a rule's work for a run has failed for good; all of them.
+    pub(super) fn failed_everywhere(&self, rule: &Rule, run: &RunKey) -> Option<Vec<String>> {
+        let each = rule.sites().map(|site| Some(format!("{site}: {}", self.failed_there(rule, run, site)?)));
+        each.collect()
+    }
+
+    /// The sites of all rules that name several and are about an experiment.
+    pub(super) fn sites_of_rules(&self, experiment: &lightrail_topics::Experiment) -> BTreeSet<SiteName> {
+        let is_about = |rule: &&Rule| {
+            !rule.or_at.is_empty() && rule.experiment.as_ref().is_none_or(|about| about == experiment)
+        };
+        self.rules.values().filter(is_about).flat_map(Rule::sites).cloned().collect()
+    }
+}
+
+/// Chooses among candidates for a rule's work.
+pub(super) fn decide(
+    rule: &Rule,
+    placed: Option<SiteName>,
+    candidates: &[Candidate],
+    now: Millis,
+) -> Result<Decision, Nowhere> {
+    let first = rule.tasks.iter().filter(|task| task.after.is_empty());
+    let node_seconds = first.map(|task| u64::from(task.nodes).saturating_mul(task.seconds)).sum();
+    choose(&Wanted { placed, node_seconds }, candidates, Hysteresis::default(), now)
+}

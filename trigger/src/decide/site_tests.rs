@@ -1,0 +1,591 @@
+//! Rules of several sites: where work goes, what becomes of it when a site is lost, workers that are there when their run lands, jobs
+//! that hang or fail the same way everywhere. Two sites in memory, in virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lightrail_topics::events::{
+    FacilityStatus, FailureClass, Health, IndexState, Indexed, JobEnd, JobIdentity, JobStep, KnownOutage,
+    RouteOverride, Rule, StatusBy, Task, TransferState, Trigger, Withdrawal, Work,
+};
+use lightrail_topics::{JobName, Lfn, Millis, RunAtSite, RunInTrial, RunKey, SiteName, TrialNumber};
+
+use super::{Action, Book, Input, Limits, Tally, TransferSeen};
+use crate::executor::{Ending, SchedulerId, Seen, Sighting};
+
+const GB: u64 = 1_000_000_000;
+const MINUTE: i64 = 60_000;
+
+fn site(name: &str) -> SiteName {
+    name.parse().unwrap()
+}
+
+fn run(number: u32) -> RunKey {
+    format!("mfxx1/{number}").parse().unwrap()
+}
+
+fn lfn(number: u32, stream: u32) -> Lfn {
+    format!("/mfx/mfxx1/xtc/mfxx1-r{number:04}-s{stream:02}-c00.xtc").parse().unwrap()
+}
+
+fn limits() -> Limits {
+    Limits {
+        grace: Duration::from_secs(60),
+        again: Duration::from_secs(30),
+        lands_within: Duration::from_secs(1800),
+        at_once: ["NERSC", "OLCF"].map(|name| (site(name), 4)).into(),
+        for_live: BTreeMap::new(),
+        heartbeat: Duration::from_secs(600),
+        lost_after: Duration::from_secs(300),
+        give_up_after: Duration::from_secs(900),
+        failover_for: Duration::from_secs(1800),
+        hangs: Duration::from_secs(900),
+        allocation: BTreeMap::new(),
+    }
+}
+
+fn task(name: &str, work: Work) -> Task {
+    let task = name.parse().unwrap();
+    Task { task, work, after: Vec::new(), nodes: 2, seconds: 3600, attempts: 3, only: None, ahead: None }
+}
+
+fn rule(sites: &[&str], tasks: Vec<Task>) -> Rule {
+    Rule {
+        rule: "live".parse().unwrap(),
+        version: 1,
+        trigger: Trigger::AllFilesTransferred,
+        run_param: None,
+        when: None,
+        dataset: None,
+        experiment: None,
+        first_run: None,
+        last_run: None,
+        site: site(sites[0]),
+        or_at: sites[1..].iter().map(|name| site(name)).collect(),
+        trial: Some(TrialNumber(3)),
+        tasks,
+        since: None,
+        who: "auser".to_owned(),
+        at: Millis(0),
+    }
+}
+
+/// A book that decides, what it has told, and schedulers that do as they are told.
+struct World {
+    book: Book,
+    now: Millis,
+    routes: Vec<RouteOverride>,
+    ended: Vec<(SchedulerId, Ending)>,
+    queued: BTreeMap<JobName, SchedulerId>,
+    intents: Vec<(JobIdentity, JobStep)>,
+    last: Vec<(JobIdentity, JobStep)>,
+}
+
+impl World {
+    fn new(rule: &Rule) -> Self {
+        Self::of(rule, limits())
+    }
+
+    fn of(rule: &Rule, limits: Limits) -> Self {
+        let mut book = Book::new(limits);
+        book.take(Input::Rule(rule.rule.clone(), Some(rule.clone())), Millis(0));
+        book.begin(1, Millis(0));
+        Self {
+            book,
+            now: Millis(0),
+            routes: Vec::new(),
+            ended: Vec::new(),
+            queued: BTreeMap::new(),
+            intents: Vec::new(),
+            last: Vec::new(),
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.book.take(input, self.now);
+    }
+
+    /// Plans until nothing follows any more.
+    fn plan(&mut self) {
+        for _ in 0..20 {
+            let actions = self.book.plan(self.now);
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                match action {
+                    Action::Publish(steps) => {
+                        for job in steps {
+                            if matches!(job.step, JobStep::Intended { .. }) {
+                                self.intents.push((job.identity.clone(), job.step.clone()));
+                            }
+                            self.last.push((job.identity.clone(), job.step.clone()));
+                            self.tell(Input::Job(job));
+                        }
+                    }
+                    Action::Route(experiment, route) => {
+                        self.routes.push(route.clone());
+                        self.tell(Input::Override(experiment, Some(route)));
+                    }
+                    Action::Submit(name) => {
+                        let id: SchedulerId = format!("{}", 100 + self.queued.len()).parse().unwrap();
+                        self.queued.insert(name.clone(), id.clone());
+                        self.tell(Input::Submitted(name, Ok(id)));
+                    }
+                    Action::Fence(job) => self.tell(Input::Fenced { job, claimed: true }),
+                    Action::End(_, id, how) => self.ended.push((id, how)),
+                }
+            }
+        }
+        panic!("plans without end: {:#?}", self.last);
+    }
+
+    fn wait(&mut self, minutes: i64) {
+        self.now = Millis(self.now.0 + minutes * MINUTE);
+        self.plan();
+    }
+
+    /// A site's scheduler says this of the newest job.
+    fn seen(&mut self, at: &str, seen: Seen) {
+        let (identity, _) = self.intents.last().unwrap();
+        let name = identity.name();
+        let id = self.queued[&name].clone();
+        let sighting = Sighting { name: name.clone(), id, seen };
+        self.tell(Input::Looked { site: site(at), asked: vec![name], seen: vec![sighting] });
+        self.plan();
+    }
+
+    fn failed(&mut self, at: &str, class: FailureClass, text: &str) {
+        let end = JobEnd::Failed { class, text: text.to_owned() };
+        self.seen(at, Seen::Ended { end, exit: Some(1) });
+    }
+
+    fn transfer(&mut self, number: u32, to: &str, state: TransferState) {
+        let seen = TransferSeen {
+            lfn: lfn(number, 0),
+            run: run(number),
+            site: site(to),
+            state,
+            size: Some(10 * GB),
+            moved: (state == TransferState::Done).then_some(10 * GB),
+            fault: None,
+            at: self.now,
+        };
+        self.tell(Input::Transfer(seen));
+    }
+
+    /// A run that has been copied to a site, in so many seconds.
+    fn lands(&mut self, number: u32, at: &str, seconds: i64) {
+        self.transfer(number, at, TransferState::Carrying);
+        self.now = Millis(self.now.0 + seconds * 1000);
+        self.transfer(number, at, TransferState::Done);
+        let tally = Tally { count: 1, size: 10 * GB, largest: 10 * GB };
+        let at = RunAtSite { run: run(number), site: site(at) };
+        self.tell(Input::RunAvailable(at, tally, Some(self.now)));
+    }
+
+    fn indexed(&mut self, number: u32, at: &str, images: u64) {
+        self.tell(Input::Indexed(Indexed {
+            run: run(number),
+            trial: TrialNumber(3),
+            site: site(at),
+            number: 1,
+            live: true,
+            images,
+            state: IndexState::Closed,
+            manifest: None,
+            positions: Vec::new(),
+            at: self.now,
+        }));
+    }
+
+    fn results(&mut self, number: u32, results: u64) {
+        for _ in 0..results {
+            self.tell(Input::Result(RunInTrial { run: run(number), trial: TrialNumber(3) }));
+        }
+    }
+
+    fn status(&mut self, of: &str, health: Health, outages: Vec<KnownOutage>) {
+        self.tell(Input::Facility(FacilityStatus {
+            site: site(of),
+            resource: "machine".parse().unwrap(),
+            by: StatusBy::Sfapi,
+            health,
+            text: "so it says".to_owned(),
+            outages,
+            measured: None,
+            since: self.now,
+            at: self.now,
+        }));
+    }
+
+    /// All intents so far: what, where, and what it moves.
+    fn told(&self) -> Vec<String> {
+        let told = self.intents.iter().map(|(identity, step)| {
+            let JobStep::Intended { site, moves, ahead, .. } = step else { unreachable!() };
+            let moves = moves.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+            let ahead = if *ahead { " ahead" } else { "" };
+            format!("{identity} at {site}{moves}{ahead}")
+        });
+        told.collect()
+    }
+
+    fn why(&self) -> String {
+        let Some((_, JobStep::Intended { placed: Some(placed), .. })) = self.intents.last() else {
+            return String::new();
+        };
+        placed.clone()
+    }
+}
+
+fn command() -> Work {
+    Work::Command { program: "/bin/true".to_owned(), arguments: Vec::new() }
+}
+
+fn workers() -> Work {
+    Work::Analysis { workers: 4 }
+}
+
+/// A run of each of these is done at each site, so that all is measured: 10 GB in so many seconds, then a job of so many minutes.
+fn measured(world: &mut World, each: &[(&str, i64, i64)]) {
+    for (number, (at, seconds, minutes)) in (1_u32..).zip(each) {
+        world.lands(number, at, *seconds);
+        world.plan();
+        world.seen(at, Seen::Running);
+        world.wait(*minutes);
+        world.seen(at, Seen::Ended { end: JobEnd::Done, exit: Some(0) });
+    }
+    world.intents.clear();
+}
+
+#[test]
+fn work_goes_where_it_is_predicted_to_be_done_first_and_says_why() {
+    let mut world = World::new(&rule(&["NERSC", "OLCF"], vec![task("work", command())]));
+    measured(&mut world, &[("NERSC", 100, 10), ("OLCF", 10, 5)]);
+    // It is at both, and runs faster at one.
+    world.lands(7, "NERSC", 100);
+    world.lands(7, "OLCF", 10);
+    world.plan();
+    assert_eq!(world.told(), ["live mfxx1/7/3 work attempt 1 at OLCF"]);
+    insta::assert_snapshot!(world.why(), @"OLCF finishes first (NERSC: done in 10m 0s (0s of data, 0s of queue, 10m 0s of run); OLCF: done in 5m 0s (0s of data, 0s of queue, 5m 0s of run))");
+    // It is at one only, and not on its way to the other.
+    world.lands(8, "NERSC", 100);
+    world.plan();
+    assert_eq!(world.told()[1], "live mfxx1/8/3 work attempt 1 at NERSC");
+    // It is at one, on its way to the other, where it will be done sooner all the same: it waits for that.
+    world.transfer(9, "OLCF", TransferState::Carrying);
+    world.lands(9, "NERSC", 1);
+    world.plan();
+    assert_eq!(world.told().len(), 2);
+    assert!(
+        world
+            .book
+            .why_there(world.book.rules().next().unwrap(), &run(9))
+            .unwrap()
+            .starts_with("OLCF finishes first")
+    );
+    world.transfer(9, "OLCF", TransferState::Done);
+    world.lands(9, "OLCF", 1);
+    world.plan();
+    assert_eq!(world.told()[2], "live mfxx1/9/3 work attempt 1 at OLCF");
+    // A maintenance is a wall.
+    let outage = KnownOutage {
+        from: Millis(world.now.0 + MINUTE),
+        to: Some(Millis(world.now.0 + 600 * MINUTE)),
+        planned: true,
+        text: String::new(),
+    };
+    world.status("OLCF", Health::Up, vec![outage]);
+    world.lands(10, "OLCF", 1);
+    world.lands(10, "NERSC", 1);
+    world.plan();
+    assert_eq!(world.told()[3], "live mfxx1/10/3 work attempt 1 at NERSC");
+}
+
+#[test]
+fn before_anything_is_measured_the_shortest_backlog_decides() {
+    let mut world = World::new(&rule(&["NERSC", "OLCF"], vec![task("work", command())]));
+    for number in 1..=4 {
+        world.lands(number, "NERSC", 1);
+        world.lands(number, "OLCF", 1);
+        world.plan();
+    }
+    let at: Vec<&str> =
+        world.told().iter().map(|told| if told.ends_with("NERSC") { "N" } else { "O" }).collect();
+    assert_eq!(at, ["N", "O", "N", "O"]);
+    assert!(world.why().starts_with("OLCF has the shortest backlog"), "{}", world.why());
+}
+
+#[test]
+fn an_allocation_that_is_spent_sends_work_elsewhere() {
+    // Two nodes for an hour each time.
+    let limits = Limits { allocation: [(site("NERSC"), 2 * 3600 + 1200)].into(), ..limits() };
+    let mut world = World::of(&rule(&["NERSC", "OLCF"], vec![task("work", command())]), limits);
+    measured(&mut world, &[("NERSC", 10, 5), ("OLCF", 10, 10)]);
+    for number in [7, 8] {
+        world.lands(number, "NERSC", 10);
+        world.lands(number, "OLCF", 10);
+        world.plan();
+        world.seen(if number == 7 { "NERSC" } else { "OLCF" }, Seen::Running);
+        world.wait(10);
+        world.seen(
+            if number == 7 { "NERSC" } else { "OLCF" },
+            Seen::Ended { end: JobEnd::Done, exit: Some(0) },
+        );
+    }
+    let told = ["live mfxx1/7/3 work attempt 1 at NERSC", "live mfxx1/8/3 work attempt 1 at OLCF"];
+    assert_eq!(world.told(), told);
+    assert!(world.why().contains("NERSC: has"), "{}", world.why());
+}
+
+#[test]
+fn what_has_not_begun_at_a_lost_site_goes_elsewhere_and_so_do_the_data() {
+    let mut world = World::new(&rule(&["NERSC", "OLCF"], vec![task("work", workers())]));
+    world.lands(1, "NERSC", 100);
+    world.lands(1, "OLCF", 100);
+    world.results(1, 0);
+    world.plan();
+    let [(_, JobStep::Intended { site: first, .. })] = &world.intents[..] else {
+        panic!("{:?}", world.told())
+    };
+    assert_eq!(*first, site("NERSC"));
+    world.transfer(2, "NERSC", TransferState::Ready);
+    world.status("NERSC", Health::Down, Vec::new());
+    world.wait(4);
+    assert_eq!((world.told().len(), world.routes.len()), (1, 0), "it may come back");
+    world.wait(1);
+    // The job that waited there is given up, and its run is at the other site.
+    assert_eq!(world.told()[1], "live mfxx1/1/3 work attempt 2 at OLCF");
+    insta::assert_snapshot!(world.why(), @"OLCF is the only one that can take it (NERSC: lost: machine is down since 5m 0s (so it says); OLCF: not measured yet, backlog 0)");
+    let [route] = &world.routes[..] else { panic!("{:?}", world.routes) };
+    assert_eq!((&route.to, route.move_begun), (&vec![site("OLCF")], true));
+    insta::assert_snapshot!(route.reason, @"NERSC is lost: machine is down since 5m 0s (so it says); OLCF is the only one that can take it (OLCF: not measured yet, backlog 0)");
+    // Said again in its last third, while it is needed.
+    world.wait(19);
+    assert_eq!(world.routes.len(), 1);
+    world.wait(2);
+    assert_eq!(world.routes.len(), 2);
+    assert_eq!(world.routes[1].expires, world.now.plus(Duration::from_secs(1800)));
+    world.status("NERSC", Health::Up, Vec::new());
+    world.wait(31);
+    assert_eq!(world.routes.len(), 2, "it ends by itself");
+    // The copy that may have come is ended, once.
+    let copies: Vec<&str> =
+        world.ended.iter().map(|(_, how)| if *how == Ending::Cancel { "cancel" } else { "?" }).collect();
+    assert_eq!(copies, ["cancel"]);
+}
+
+#[test]
+fn what_runs_at_a_lost_site_is_given_up_later_and_done_elsewhere_from_its_unfinished_images() {
+    let mut world = World::new(&rule(&["NERSC", "OLCF"], vec![task("work", workers())]));
+    world.lands(1, "NERSC", 10);
+    world.indexed(1, "NERSC", 100);
+    world.plan();
+    world.seen("NERSC", Seen::Running);
+    world.results(1, 40);
+    world.tell(Input::Answered(site("NERSC"), Some("squeue: no route".to_owned())));
+    world.wait(14);
+    assert_eq!(world.told().len(), 1, "it may be working");
+    world.wait(1);
+    let given_up = world.last.iter().find_map(|(_, step)| match step {
+        JobStep::GivenUp { why, id } => Some((why.clone(), id.clone())),
+        _ => None,
+    });
+    let (why, id) = given_up.unwrap();
+    assert!(why.starts_with("site NERSC is lost: its scheduler has not answered for 15m 0s"), "{why}");
+    assert_eq!(id.as_deref(), Some("100"));
+    assert_eq!(world.told().len(), 1, "its data are not at the other site yet");
+    world.lands(1, "OLCF", 10);
+    world.plan();
+    assert_eq!(world.told()[1..], ["live mfxx1/1/3 work-reroute attempt 1 at OLCF from NERSC"]);
+    world.seen("OLCF", Seen::Running);
+    world.failed("OLCF", FailureClass::Application, "files are lacking");
+    assert_eq!(world.told().len(), 2, "not at once");
+    world.wait(1);
+    assert_eq!(world.told()[2..], ["live mfxx1/1/3 work-reroute attempt 2 at OLCF from NERSC"]);
+    world.indexed(1, "NERSC", 40);
+    world.indexed(1, "OLCF", 60);
+    world.seen("OLCF", Seen::Running);
+    world.seen("OLCF", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
+    assert_eq!(world.told()[3..], ["live mfxx1/1/3 work attempt 2 at OLCF"]);
+    world.seen("OLCF", Seen::Running);
+    world.results(1, 60);
+    world.plan();
+    assert_eq!(world.ended.last().unwrap().1, Ending::Finish);
+    world.seen("OLCF", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
+    world.wait(100);
+    assert_eq!(world.told().len(), 4, "it is done: {:?}", world.told());
+}
+
+#[test]
+fn a_rule_of_one_site_waits_for_it_however_long() {
+    let mut world = World::new(&rule(&["NERSC"], vec![task("work", command())]));
+    world.lands(1, "NERSC", 10);
+    world.plan();
+    world.status("NERSC", Health::Down, Vec::new());
+    world.tell(Input::Answered(site("NERSC"), Some("no".to_owned())));
+    world.wait(600);
+    assert_eq!((world.told().len(), world.routes.len()), (1, 0));
+    assert!(world.last.iter().all(|(_, step)| !step.is_final()), "{:?}", world.last);
+}
+
+#[test]
+fn a_job_that_fails_the_same_way_everywhere_is_stopped_and_told() {
+    let mut world =
+        World::new(&rule(&["NERSC", "OLCF"], vec![Task { attempts: 9, ..task("work", command()) }]));
+    world.lands(1, "NERSC", 10);
+    world.lands(1, "OLCF", 10);
+    world.plan();
+    for at in ["NERSC", "NERSC", "OLCF", "OLCF"] {
+        world.failed(at, FailureClass::Application, "FAILED 3:0");
+        world.wait(10);
+    }
+    let at: Vec<String> =
+        world.told().iter().map(|told| told.split(" at ").nth(1).unwrap().to_owned()).collect();
+    assert_eq!(at, ["NERSC", "NERSC", "OLCF", "OLCF"]);
+    let (identity, _) = world.intents.last().unwrap();
+    insta::assert_snapshot!(world.book.stopped_job(identity).unwrap(), @"it has failed at all its sites: NERSC: work failed there, for its program failed (FAILED 3:0); OLCF: work failed there, for its program failed (FAILED 3:0)");
+}
+
+#[test]
+fn failures_are_tried_again_by_their_class() {
+    let tried = |class: FailureClass| {
+        let mut world = World::new(&rule(&["NERSC"], vec![task("work", command())]));
+        world.lands(1, "NERSC", 10);
+        world.plan();
+        for attempt in 1..20 {
+            if world.told().len() < attempt {
+                break;
+            }
+            world.failed("NERSC", class, "so");
+            world.wait(30);
+        }
+        let told = world.intents.last().and_then(|(identity, _)| world.book.stopped_job(identity));
+        assert!(told.is_some(), "{class}");
+        world.told().len()
+    };
+    let all = [
+        FailureClass::Application,
+        FailureClass::Timeout,
+        FailureClass::Memory,
+        FailureClass::Refused,
+        FailureClass::Node,
+        FailureClass::Preempted,
+    ];
+    assert_eq!(all.map(tried), [3, 3, 2, 1, 10, 10]);
+}
+
+#[test]
+fn workers_that_get_nowhere_hang_and_are_told_to_end() {
+    let mut world = World::new(&rule(&["NERSC"], vec![task("work", workers())]));
+    world.lands(1, "NERSC", 10);
+    world.indexed(1, "NERSC", 100);
+    world.plan();
+    world.seen("NERSC", Seen::Running);
+    world.wait(10);
+    world.results(1, 1);
+    world.wait(14);
+    assert!(world.ended.is_empty(), "a result was its last sign of life");
+    world.wait(1);
+    let withdrawn =
+        world.last.iter().any(|(_, step)| matches!(step, JobStep::Withdrawn { why: Withdrawal::Hangs, .. }));
+    assert!(withdrawn, "{:?}", world.last);
+    assert_eq!(world.ended.last().unwrap().1, Ending::Cancel);
+    world.seen("NERSC", Seen::Ended { end: JobEnd::Cancelled { text: String::new() }, exit: None });
+    let (_, last) = world.last.last().unwrap();
+    assert!(
+        matches!(last, JobStep::Ended { end: JobEnd::Failed { class: FailureClass::Hung, .. }, .. }),
+        "{last:?}"
+    );
+    world.wait(1);
+    // The next one hangs too, and does not even end.
+    world.seen("NERSC", Seen::Running);
+    world.wait(15);
+    world.wait(2);
+    let given_up = world.last.iter().find(|(_, step)| matches!(step, JobStep::GivenUp { .. }));
+    let Some((_, JobStep::GivenUp { why, id: Some(_) })) = given_up else { panic!("{:?}", world.last) };
+    assert_eq!(why, "it hung, and did not end when it was told to");
+}
+
+fn ahead() -> Rule {
+    rule(&["NERSC"], vec![Task { ahead: Some(600), ..task("work", workers()) }])
+}
+
+/// 10 GB come in 1000 s; jobs wait for 5 minutes.
+fn measured_ahead(world: &mut World) {
+    world.lands(1, "NERSC", 1000);
+    world.indexed(1, "NERSC", 1);
+    world.plan();
+    world.wait(5);
+    world.seen("NERSC", Seen::Running);
+    world.wait(1);
+    world.results(1, 1);
+    world.plan();
+    world.seen("NERSC", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
+    world.intents.clear();
+    world.ended.clear();
+    world.tell(Input::RunEnded(run(2), Some(world.now)));
+    world.transfer(2, "NERSC", TransferState::Carrying);
+}
+
+#[test]
+fn the_queues_wait_passes_while_the_run_is_copied() {
+    let mut world = World::new(&ahead());
+    measured_ahead(&mut world);
+    world.wait(11);
+    assert_eq!(world.told(), [""; 0], "1000 s of copying less 300 s of queue");
+    world.wait(1);
+    assert_eq!(world.told(), ["live mfxx1/2/3 work attempt 1 at NERSC ahead"]);
+    world.seen("NERSC", Seen::Running);
+    world.wait(4);
+    // It lands; its first image is there two minutes later.
+    world.lands(2, "NERSC", 0);
+    world.wait(2);
+    world.indexed(2, "NERSC", 3);
+    world.plan();
+    world.results(2, 3);
+    world.wait(1);
+    world.seen("NERSC", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
+    assert_eq!(world.told().len(), 1, "one job is enough: {:?}", world.told());
+    let (_, last) = world.last.last().unwrap();
+    // Six minutes on two nodes.
+    assert!(matches!(last, JobStep::Ended { end: JobEnd::Done, waited: Some(720), .. }), "{last:?}");
+}
+
+#[test]
+fn workers_that_came_too_early_leave_and_others_come_when_the_run_has_landed() {
+    let mut world = World::new(&ahead());
+    measured_ahead(&mut world);
+    world.wait(12);
+    world.seen("NERSC", Seen::Running);
+    world.wait(9);
+    assert!(world.ended.is_empty());
+    world.wait(1);
+    assert_eq!(world.ended.last().unwrap().1, Ending::Finish);
+    world.seen("NERSC", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
+    let (_, last) = world.last.last().unwrap();
+    let why = Withdrawal::NothingCame;
+    assert_eq!(
+        *last,
+        JobStep::Ended { id: Some("101".to_owned()), end: JobEnd::Withdrawn { why }, waited: Some(1200) }
+    );
+    world.wait(1);
+    assert_eq!(world.told().len(), 1, "not ahead once more");
+    world.lands(2, "NERSC", 0);
+    world.plan();
+    assert_eq!(world.told()[1], "live mfxx1/2/3 work attempt 2 at NERSC");
+}
+
+#[test]
+fn a_run_that_never_lands_has_its_job_cancelled() {
+    let mut world = World::new(&ahead());
+    measured_ahead(&mut world);
+    world.wait(12);
+    world.seen("NERSC", Seen::Pending);
+    let at = RunAtSite { run: run(2), site: site("NERSC") };
+    world.tell(Input::RunIncomplete { run: at, recorders_only: false, at: world.now });
+    world.plan();
+    assert_eq!(world.ended.last().unwrap().1, Ending::Cancel);
+    let told: BTreeSet<&str> = world.last.iter().map(|(_, step)| step.word()).collect();
+    assert!(told.contains("withdrawn"), "{told:?}");
+}

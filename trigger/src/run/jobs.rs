@@ -1,0 +1,166 @@
+//! What is done with jobs: schedulers are asked, scripts composed and submitted, claims taken, jobs told to end. Each in a task of its
+//! own, which tells what became of it; none decides.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use lightrail_topics::events::{Argument, Class, Piece, Work as Task};
+use lightrail_topics::{JobName, SiteName};
+use tokio::task::JoinSet;
+
+use super::{AtSite, Service};
+use crate::decide::{Book, Input, Life};
+use crate::executor::{Ending, SchedulerId, Script, SubmitFault};
+use crate::metric;
+
+/// Moving a run's images has this time, seconds.
+const MOVES_WITHIN: u64 = 1800;
+
+/// What is under way in a life; it ends with it.
+pub(super) struct Work {
+    pub(super) tasks: JoinSet<()>,
+    /// Sites whose schedulers are being asked.
+    pub(super) looking: BTreeSet<SiteName>,
+    pub(super) epoch: u64,
+}
+
+impl Service {
+    /// Has each scheduler asked for all jobs at once, unless it still is.
+    pub(super) fn look(&self, book: &Book, work: &mut Work) {
+        for (site, place) in &self.places {
+            let asked = book.watched(site);
+            if asked.is_empty() || !work.looking.insert(site.clone()) {
+                continue;
+            }
+            let (executor, site) = (Arc::clone(&place.executor), site.clone());
+            let (told, epoch) = (self.told.clone(), work.epoch);
+            work.tasks.spawn(async move {
+                let names: BTreeSet<JobName> = asked.iter().cloned().collect();
+                let looked = executor.look(&names).await;
+                let fault = looked.as_ref().err().map(ToString::to_string);
+                let _ = told.send((epoch, Input::Answered(site.clone(), fault)));
+                let (asked, seen) = match looked {
+                    Ok(seen) => (asked, seen),
+                    Err(error) => {
+                        tracing::warn!(%site, %error, "scheduler does not answer");
+                        metrics::counter!(metric::SCHEDULER_FAULTS, "site" => site.to_string()).increment(1);
+                        // Nothing is known then, not even that a job is absent.
+                        (Vec::new(), Vec::new())
+                    }
+                };
+                // The receiver lives as long as the service.
+                let _ = told.send((epoch, Input::Looked { site, asked, seen }));
+            });
+        }
+    }
+
+    pub(super) fn submit(&self, book: &Book, work: &mut Work, name: JobName) {
+        let Some(life) = book.job(&name) else { return };
+        let Some(place) = self.places.get(&life.site) else { return };
+        let Some((task_work, nodes, seconds)) = work_of(book, life, place) else { return };
+        let wishes = &place.site.head.wishes;
+        let others = book.jobs().filter(|other| other.site == life.site && !other.is_over()).count() - 1;
+        let has_room =
+            wishes.reservation_jobs.is_none_or(|room| others < usize::try_from(room).unwrap_or(usize::MAX));
+        let script = Script {
+            identity: &life.identity,
+            site: &life.site,
+            work: &task_work,
+            nodes,
+            seconds,
+            head: &place.site.head,
+            folder: &place.site.folder,
+            claims: &place.site.claims,
+            analysis: place.site.analysis.as_ref(),
+            after: &[],
+            gives_way: life.class == Class::Reprocess,
+            spills: !has_room,
+        };
+        let spilled = Script { spills: true, ..script.clone() };
+        let spilled = spilled.compose().ok().filter(|_| wishes.reservation.is_some() && has_room);
+        let script = script.compose().map_err(|error| SubmitFault::Refused(error.to_string()));
+        let (executor, told, epoch) = (Arc::clone(&place.executor), self.told.clone(), work.epoch);
+        let folders = [place.site.folder.clone(), place.site.claims.clone()];
+        work.tasks.spawn(async move {
+            let outcome = match (script, folders.iter().try_for_each(std::fs::create_dir_all)) {
+                (Ok(script), Ok(())) => executor.submit(&name, &script).await,
+                (Err(fault), _) => Err(fault),
+                // Not on this machine, perhaps: the job itself finds out whether its node has them.
+                (Ok(script), Err(error)) => {
+                    tracing::warn!(%error, "folders of the site cannot be made from here");
+                    executor.submit(&name, &script).await
+                }
+            };
+            let outcome = match (outcome, spilled) {
+                // The reservation is over, or not ours: a run does not wait for another one.
+                (Err(SubmitFault::Refused(why)), Some(spilled))
+                    if why.to_lowercase().contains("reservation") =>
+                {
+                    tracing::warn!(job = %name, why, "job goes without the reservation");
+                    executor.submit(&name, &spilled).await
+                }
+                (outcome, _) => outcome,
+            };
+            let word = match &outcome {
+                Ok(_) => "taken",
+                Err(SubmitFault::Refused(_)) => "refused",
+                Err(SubmitFault::Unknown(_)) => "unknown",
+            };
+            metrics::counter!(metric::SUBMISSIONS, "outcome" => word).increment(1);
+            if let Err(fault) = &outcome {
+                tracing::warn!(job = %name, %fault, "job was not submitted as it should be");
+            }
+            let _ = told.send((epoch, Input::Submitted(name, outcome)));
+        });
+    }
+
+    pub(super) fn fence(&self, book: &Book, work: &mut Work, name: JobName) {
+        let Some(place) = book.job(&name).and_then(|life| self.places.get(&life.site)) else { return };
+        let (claims, told, epoch) = (place.claims.clone(), self.told.clone(), work.epoch);
+        work.tasks.spawn(async move {
+            match claims.fence(&name) {
+                Ok(holder) => {
+                    tracing::warn!(job = %name, ?holder, "job is not seen any more and is given up");
+                    let _ = told.send((epoch, Input::Fenced { claimed: holder.is_some(), job: name }));
+                }
+                Err(error) => tracing::error!(job = %name, %error, "job cannot be given up"),
+            }
+        });
+    }
+
+    pub(super) fn end(&self, book: &Book, work: &mut Work, name: JobName, id: SchedulerId, how: Ending) {
+        let Some(place) = book.job(&name).and_then(|life| self.places.get(&life.site)) else { return };
+        let executor = Arc::clone(&place.executor);
+        tracing::info!(job = %name, %id, ?how, "job is told to end");
+        work.tasks.spawn(async move {
+            if let Err(error) = executor.end(&id, how).await {
+                tracing::warn!(job = %name, %id, %error, "job cannot be told to end");
+            }
+        });
+    }
+}
+
+/// What a job runs, on how many nodes, for how long.
+fn work_of(book: &Book, life: &Life, place: &AtSite) -> Option<(Task, u32, u64)> {
+    let Some(from) = &life.moves else {
+        let (_, task) = book.task(life)?;
+        return Some((task.work.clone(), task.nodes, task.seconds));
+    };
+    // Where no workers are started, none of their images are moved either: the rule was refused.
+    let analysis = place.site.analysis.as_ref()?;
+    let run = life.identity.run()?;
+    let words = [
+        "reroute",
+        run.experiment.as_str(),
+        &run.run.to_string(),
+        "--from",
+        from.as_str(),
+        "--to",
+        life.site.as_str(),
+        "--config",
+        analysis.config.to_str()?,
+    ];
+    let arguments = words.iter().map(|word| Argument(vec![Piece::Text((*word).to_owned())])).collect();
+    let program = analysis.program.to_str()?.to_owned();
+    Some((Task::Command { program, arguments }, 1, MOVES_WITHIN))
+}
