@@ -113,7 +113,8 @@ impl<'s> Trigger<'s> {
             let all = ["intended", "submitted", "running", "ended"];
             // A job that is shorter than a look was never seen to run.
             ensure!(words == all || words == ["intended", "submitted", "ended"], "{identity}: {words:?}");
-            let Some(JobStep::Ended { id: Some(id), end: JobEnd::Done, .. }) = steps.last().map(|job| &job.step)
+            let Some(JobStep::Ended { id: Some(id), end: JobEnd::Done, .. }) =
+                steps.last().map(|job| &job.step)
             else {
                 anyhow::bail!("{identity} ended: {steps:#?}");
             };
