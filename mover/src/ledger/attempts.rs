@@ -422,7 +422,7 @@ impl Ledger {
     /// What keeps a ready transfer from starting, if something does.
     pub fn blocked(&self, key: &RunKey, lfn: &Lfn, site: &SiteName, doors: &dyn Doors) -> Option<Blocked> {
         let (group, rank) = self.place(key, lfn, site, None)?;
-        self.queue.admits(&group, &rank, &self.rules.limits, doors).err()
+        self.queue.blocked(&group, &rank, &self.rules.limits, doors)
     }
 
     /// Says the transfer's present state on `transfers`.

@@ -3,7 +3,7 @@
 
 use lightrail_topics::{FileAtSite, Lfn, RunKey};
 
-use super::queue::{Doors, Rank};
+use super::queue::{Doors, Group, Held, Rank};
 use super::rows::{State, Transfer};
 use super::{Ledger, is_settled};
 
@@ -30,7 +30,7 @@ impl Ledger {
         if self.queue.is_empty() {
             return None;
         }
-        let mut best: Option<Rank> = None;
+        let mut ready: Vec<(Rank, Group)> = Vec::new();
         for (key, lfn, transfer) in self.transfers() {
             if !self.may_start(key, lfn, transfer) {
                 continue;
@@ -40,12 +40,16 @@ impl Ledger {
             let at = FileAtSite { lfn: lfn.clone(), site: transfer.site.clone() };
             // The age of a run that never said when it began or ended is when it was queued.
             let rank = self.queued.get(&at).map_or(rank, |(_, queued)| queued.clone());
-            let better = best.as_ref().is_none_or(|other| rank < *other);
-            if better && self.queue.admits(&group, &rank, &self.rules.limits, doors).is_ok() {
-                best = Some(rank);
+            ready.push((rank, group));
+        }
+        ready.sort_unstable();
+        let mut held = Held::default();
+        for (rank, group) in &ready {
+            if self.queue.goes(group, rank, &mut held, &self.rules.limits, doors).is_ok() {
+                return Some(rank.clone());
             }
         }
-        best
+        None
     }
 
     /// Says what does not hold.

@@ -124,7 +124,14 @@ impl Ledger {
                     Some(Blocked::ExperimentSlots) => {
                         format!("all transfer slots of {} are in use", key.experiment)
                     }
-                    Some(Blocked::Bytes) => format!("the bytes in flight to {site} are at their limit"),
+                    Some(Blocked::Bytes) => {
+                        format!("the bytes in flight to {site} or from its source are at their limit")
+                    }
+                    Some(Blocked::Behind) => {
+                        format!(
+                            "an older file goes first, for which the bytes in flight at {site} are too many"
+                        )
+                    }
                     Some(Blocked::ServerSlots) => format!("every data server of {site} has our share in use"),
                     Some(Blocked::SiteClosed) => {
                         let source = &self.rules.source_site;

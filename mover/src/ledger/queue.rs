@@ -100,6 +100,10 @@ pub struct Queue {
     len: usize,
 }
 
+/// Where, while the heads are looked at in their order, an older one waits for bytes: a site's lane.
+#[derive(Debug, Default)]
+pub(super) struct Held<'a>(BTreeSet<(&'a SiteName, bool)>);
+
 /// What keeps a group's head from starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocked {
@@ -109,10 +113,12 @@ pub enum Blocked {
     Reserved,
     /// The experiment's share is in use.
     ExperimentSlots,
-    /// The bytes in flight would exceed the limit.
-    Bytes,
     /// Every data server of the destination has our share of its slots in use.
     ServerSlots,
+    /// Nothing but this: the bytes in flight would exceed the limit.
+    Bytes,
+    /// An older transfer waits for bytes in flight to end, and is not passed.
+    Behind,
     /// The site is not to be used now (breaker open, drained).
     SiteClosed,
 }
@@ -172,23 +178,56 @@ impl Queue {
     }
 
     /// Takes the transfer that goes next out of the queue and counts it as under way, if one can start: the smallest
-    /// rank among the groups' heads that no limit blocks.
+    /// rank among the groups' heads that no limit blocks. One that waits for bytes in flight to end is not passed by newer
+    /// ones of its lane at that site, however small: they would keep it waiting for ever.
     pub fn pick(&mut self, limits: &Limits, doors: &dyn Doors) -> Option<Pick> {
-        let mut best: Option<(&Group, &Rank, Option<String>)> = None;
-        for (group, ranks) in &self.ready {
-            let Some(rank) = ranks.first() else { continue };
-            if best.as_ref().is_some_and(|(_, chosen, _)| *chosen <= rank) {
-                continue;
-            }
-            if let Ok(server) = self.admits(group, rank, limits, doors) {
-                best = Some((group, rank, server));
-            }
-        }
-        let (group, rank, server) =
-            best.map(|(group, rank, server)| (group.clone(), rank.clone(), server))?;
+        let (rank, group, server) = self.next(limits, doors)?;
+        let (rank, group) = (rank.clone(), group.clone());
         self.remove(&group, &rank);
         self.take(&Taken { group: group.clone(), bytes: known(rank.size), server: server.clone() });
         Some(Pick { group, rank, server })
+    }
+
+    /// The first of each group, the oldest of them first.
+    fn heads(&self) -> Vec<(&Rank, &Group)> {
+        let first = self.ready.iter().filter_map(|(group, ranks)| Some((ranks.first()?, group)));
+        let mut heads: Vec<(&Rank, &Group)> = first.collect();
+        heads.sort_unstable();
+        heads
+    }
+
+    fn next(&self, limits: &Limits, doors: &dyn Doors) -> Option<(&Rank, &Group, Option<String>)> {
+        let mut held = Held::default();
+        self.heads().into_iter().find_map(|(rank, group)| {
+            let server = self.goes(group, rank, &mut held, limits, doors).ok()?;
+            Some((rank, group, server))
+        })
+    }
+
+    /// As [`Queue::admits`], for one transfer after the other in the order of their ranks.
+    pub(super) fn goes<'a>(
+        &'a self,
+        group: &'a Group,
+        rank: &Rank,
+        held: &mut Held<'a>,
+        limits: &Limits,
+        doors: &dyn Doors,
+    ) -> Result<Option<String>, Blocked> {
+        let admitted = self.admits(group, rank, limits, doors);
+        if admitted == Err(Blocked::Bytes) {
+            held.0.extend(self.full(group, rank, limits).map(|site| (site, group.small)));
+        }
+        let behind = [&group.to, &group.from].into_iter().any(|site| held.0.contains(&(site, group.small)));
+        admitted.and_then(|server| if behind { Err(Blocked::Behind) } else { Ok(server) })
+    }
+
+    /// What keeps a ready transfer from starting, if something does.
+    pub fn blocked(&self, group: &Group, rank: &Rank, limits: &Limits, doors: &dyn Doors) -> Option<Blocked> {
+        let mut held = Held::default();
+        for (head, its) in self.heads().into_iter().filter(|(head, _)| *head < rank) {
+            let _ = self.goes(its, head, &mut held, limits, doors);
+        }
+        self.goes(group, rank, &mut held, limits, doors).err()
     }
 
     /// Whether a transfer could start now: on which server, or what blocks it.
@@ -211,24 +250,40 @@ impl Queue {
             if !group.small && used.big >= allowed.transfers.saturating_sub(allowed.reserved_small).max(1) {
                 return Err(Blocked::Reserved);
             }
-            if used.bytes > 0 && used.bytes.saturating_add(known(rank.size)) > allowed.bytes_in_flight {
-                return Err(Blocked::Bytes);
-            }
         }
         let used = self.experiments.get(&group.experiment).copied().unwrap_or_default();
         if limits.experiments.get(&group.experiment).is_some_and(|allowed| used >= *allowed) {
             return Err(Blocked::ExperimentSlots);
         }
         let servers = doors.servers(&group.to);
-        if servers.is_empty() {
-            return Ok(None);
-        }
+        let told = !servers.is_empty();
         let per_server = limits.site(&group.to).per_server;
         let in_use = |server: &String| {
             self.servers.get(&(group.to.clone(), server.clone())).copied().unwrap_or_default()
         };
         let least = servers.into_iter().min_by_key(in_use).filter(|server| in_use(server) < per_server);
-        least.map(Some).ok_or(Blocked::ServerSlots)
+        if told && least.is_none() {
+            return Err(Blocked::ServerSlots);
+        }
+        if self.full(group, rank, limits).next().is_some() {
+            return Err(Blocked::Bytes);
+        }
+        Ok(least)
+    }
+
+    /// The sites, of the two, at which a transfer would exceed the bytes in flight. One alone may.
+    fn full<'a>(
+        &'a self,
+        group: &'a Group,
+        rank: &Rank,
+        limits: &Limits,
+    ) -> impl Iterator<Item = &'a SiteName> + use<'a> {
+        let more = known(rank.size);
+        let exceeds = |site: &&SiteName| {
+            let used = self.sites.get(*site).map_or(0, |used| used.bytes);
+            used > 0 && used.saturating_add(more) > limits.site(site).bytes_in_flight
+        };
+        [&group.to, &group.from].map(|site| Some(site).filter(exceeds)).into_iter().flatten()
     }
 
     /// Counts a transfer as under way.

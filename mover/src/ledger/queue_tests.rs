@@ -72,6 +72,35 @@ fn big_files_leave_the_slots_kept_for_small_ones() {
     assert_eq!(small, [false, false, true, true]);
 }
 
+#[test]
+fn one_that_waits_for_bytes_in_flight_is_not_passed_in_its_lane() {
+    let site = SiteLimits { bytes_in_flight: 1000, ..SiteLimits::default() };
+    let limits = Limits { sites: [("NERSC".parse().unwrap(), site)].into(), ..Limits::default() };
+    let mut queue = Queue::default();
+    for (experiment, run, size, small) in
+        [("mfxl1", 1, 600, false), ("mfxl1", 2, 700, false), ("cxi01", 3, 10, false), ("cxi01", 4, 20, true)]
+    {
+        queue.insert(group(experiment, small), rank(run, size, small, 0));
+    }
+    let doors = Open(vec![]);
+    let started =
+        |queue: &mut Queue| -> Vec<Pick> { std::iter::from_fn(|| queue.pick(&limits, &doors)).collect() };
+    let runs = |picks: &[Pick]| -> Vec<u32> { picks.iter().map(|pick| pick.rank.run.run.0).collect() };
+    let first = started(&mut queue);
+    assert_eq!(
+        runs(&first),
+        [1, 4],
+        "run 2 has no room, run 3 would take it away again, run 4 has a lane of its own"
+    );
+    let why = |run, size, experiment| {
+        queue.blocked(&group(experiment, false), &rank(run, size, false, 0), &limits, &doors)
+    };
+    assert_eq!((why(2, 700, "mfxl1"), why(3, 10, "cxi01")), (Some(Blocked::Bytes), Some(Blocked::Behind)));
+    let Pick { group, rank, server } = first[0].clone();
+    queue.release(&Taken { group, bytes: rank.size, server });
+    assert_eq!(runs(&started(&mut queue)), [2, 3]);
+}
+
 proptest! {
     #[test]
     fn limits_are_kept_the_oldest_goes_first_and_nothing_that_could_start_is_left(
@@ -100,7 +129,7 @@ proptest! {
                     for head in ranks.iter().take(1).filter(|head| **head < pick.rank) {
                         let before = queue.clone();
                         let still_there = queue.ready.get(other).is_some_and(|ranks| ranks.contains(head));
-                        prop_assert!(!still_there || before.admits(other, head, &limits, &doors).is_err());
+                        prop_assert!(!still_there || before.blocked(other, head, &limits, &doors).is_some());
                     }
                 }
                 total -= 1;
