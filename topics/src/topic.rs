@@ -278,6 +278,11 @@ impl Topics {
         format!("{}{channel}", self.prefix(channel.is_logbooks()))
     }
 
+    /// The group of the workers that take a topic's images. Its committed positions are what has been worked.
+    pub fn workers(&self, channel: impl Into<Channel>) -> String {
+        format!("{}.workers", self.name(channel))
+    }
+
     /// The topic that has this full name.
     pub fn channel(&self, name: &str) -> Option<Channel> {
         let of =

@@ -13,6 +13,7 @@ macro_rules! say {
 
 mod explain;
 mod kafka;
+mod pools;
 mod rehearse;
 mod rules;
 mod sets;
@@ -86,6 +87,11 @@ enum Command {
     DryRun(rehearse::DryRun),
     /// Put a rule once more for earlier runs, under a new trial: as reprocessing, which gives way to live runs.
     Replay(rehearse::Replay),
+    /// The standing pools' jobs, and why each was started.
+    Pools {
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// Have a MANUAL rule fire for a run, once more with each call.
     Ask {
         /// The rule.
@@ -155,6 +161,7 @@ async fn obey(command: Command) -> Result<(), Failure> {
         Command::Datasets { command } => command.obey().await,
         Command::DryRun(asked) => asked.obey().await,
         Command::Replay(asked) => asked.obey().await,
+        Command::Pools { file } => pools::list(&file.load()?).await,
         Command::Ask { rule, experiment, run, file } => {
             rules::ask(&file.load()?, rule, RunKey { experiment, run }).await
         }

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lightrail_service::settings;
-use lightrail_topics::{DeciderName, SiteName};
+use lightrail_topics::{DeciderName, PoolName, SiteName};
 
+use crate::decide::Pool;
 use crate::executor::{Analysis, Head, IriAt, Lsf, Pbs, SfapiAt, Sge, Slurm};
 use crate::facility::StatusAt;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub logbook: Option<String>,
     /// `[sites.<NAME>]`: where jobs run.
     pub sites: BTreeMap<SiteName, Site>,
+    /// `[pools.<NAME>]`: standing pools of analysis workers.
+    pub pools: BTreeMap<PoolName, Pool>,
     /// `[decide]`.
     pub decide: Decide,
     /// `[facility]`.

@@ -13,6 +13,7 @@ mod fire;
 mod life;
 mod moving;
 mod placing;
+mod pools;
 mod rehearse;
 mod retries;
 mod room;
@@ -30,7 +31,7 @@ mod when;
 use std::collections::BTreeSet;
 
 use lightrail_topics::events::{
-    Dataset, FacilityStatus, Indexed, Job, ResultsOf, RouteOverride, Rule, RunRange,
+    Class, Dataset, FacilityStatus, Indexed, Job, ResultsOf, RouteOverride, Rule, RunRange,
 };
 use lightrail_topics::{
     DatasetName, Experiment, GroupName, JobName, Lfn, Millis, RuleName, RunAtSite, RunInTrial, RunKey,
@@ -41,6 +42,7 @@ pub use book::{Book, Limits};
 pub use fire::{Condition, What};
 pub use life::{Life, Phase};
 pub use moving::MOVES;
+pub use pools::Pool;
 pub use rehearse::{Fired, rehearse};
 pub use runs::{AtSite, Belongs, Nonrec, Run, Said, Tally};
 pub use sites::TransferSeen;
@@ -88,6 +90,8 @@ pub enum Input {
     Override(Experiment, Option<RouteOverride>),
     /// A scheduler was asked: why it did not answer, where it did not.
     Answered(SiteName, Option<String>),
+    /// So many images of a class wait at a site, to be worked.
+    Backlog(SiteName, Class, u64),
     /// How far a run's images are published.
     Indexed(Indexed),
     /// An image of a run has its result.

@@ -18,6 +18,8 @@ pub(super) const STOPPED: &str = "lightrail_trigger_stopped_total";
 pub(super) const FAILOVERS: &str = "lightrail_trigger_failovers_total";
 /// Node-seconds that workers waited for images of runs that were still being copied.
 pub(super) const WAITED_NODE_SECONDS: &str = "lightrail_trigger_waited_node_seconds_total";
+/// Images that wait at a site. Labels: site, class.
+pub(super) const BACKLOG: &str = "lightrail_trigger_backlog_images";
 /// Whether it decides.
 pub(super) const READY: &str = "lightrail_trigger_ready";
 /// Topics whose retention is shorter than the design's.
@@ -38,6 +40,7 @@ pub(super) fn describe() {
         WAITED_NODE_SECONDS,
         "Node-seconds that workers waited for images of runs being copied"
     );
+    describe_gauge!(BACKLOG, "Images that wait at a site");
     describe_gauge!(READY, "1 if it decides");
     describe_gauge!(SHORT_RETENTION, "Topics whose retention is shorter than the design's");
 }

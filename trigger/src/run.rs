@@ -101,6 +101,7 @@ pub(crate) fn limits(config: &Config) -> Limits {
         give_up_after: config.facility.give_up_after,
         failover_for: config.facility.failover_for,
         hangs: config.decide.hangs,
+        pools: config.pools.clone(),
         allocation: config
             .sites
             .iter()
@@ -259,7 +260,8 @@ impl Service {
         tracing::info!(decider = %self.config.decider, epoch = *epoch, "trigger decides");
         metrics::gauge!(metric::READY).set(1.0);
         self.says(Readiness::ready(format!("decides, epoch {epoch}")));
-        let mut work = jobs::Work { tasks: JoinSet::new(), looking: BTreeSet::new(), epoch: *epoch };
+        let mut work =
+            jobs::Work { tasks: JoinSet::new(), looking: BTreeSet::new(), backlogs: None, epoch: *epoch };
         let mut is_new = true;
         let mut settle = tokio::time::interval(SETTLE);
         settle.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -300,7 +302,10 @@ impl Service {
                     self.say_facility(&publisher, &mut book, &report, work.epoch).await?;
                     is_new = true;
                 }
-                _ = look.tick() => self.look(&book, &mut work),
+                _ = look.tick() => {
+                    self.look(&book, &mut work);
+                    self.look_at_backlogs(&mut work);
+                }
                 _ = settle.tick() => {
                     while work.tasks.try_join_next().is_some() {}
                     if !is_new && planned.elapsed() < PLANS_EVERY {

@@ -22,7 +22,7 @@ impl Lane {
 
     /// The group of a site's workers on this lane. Its committed positions are what has been worked.
     pub fn group(self, topics: &Topics, site: &SiteName) -> String {
-        format!("{}.workers", topics.name(self.channel(site)))
+        topics.workers(self.channel(site))
     }
 
     /// That group for who commits its positions.

@@ -75,7 +75,7 @@ pub(super) async fn explain(
     Ok(())
 }
 
-fn told(step: &JobStep) -> String {
+pub(super) fn told(step: &JobStep) -> String {
     match step {
         JobStep::Intended { .. } => String::new(),
         JobStep::Submitted { id } | JobStep::Running { id } => format!(" as {id}"),

@@ -1,20 +1,24 @@
 //! From TOML to [`Config`]: names and defaults of all settings, and what must agree between them.
 //! Goes on after a fault, so that all are found.
 
+mod facility;
+mod pools;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lightrail_service::settings::{self, Kafka, List, Log, Section, Url, topic_name};
 use lightrail_service::{settings_from_text, settings_from_words};
-use lightrail_topics::{ResourceName, SiteName};
+use lightrail_topics::SiteName;
 
-use super::{Config, Decide, FacilityWatch, JidAt, Place, Site};
+use super::{Config, Decide, JidAt, Place, Site};
 use crate::executor::{
     Analysis, Commands, Container, Dialect, Engine, Head, History, IriAt, Lsf, Pbs, Preemptible, SfapiAt,
     Sge, Slurm, Wishes, is_constraint, is_image, is_volume, is_word,
 };
-use crate::facility::StatusAt;
+use facility::{facility, status};
+use pools::pools;
 
 /// NERSC's Superfacility API.
 const NERSC: &str = "https://api.nersc.gov/api/v1.2";
@@ -29,13 +33,6 @@ enum Kind {
     Sge,
     Sfapi,
     Iri,
-}
-
-#[derive(Clone, Copy)]
-enum StatusKind {
-    Sfapi,
-    Iri,
-    Scheduler,
 }
 
 #[derive(Clone, Copy)]
@@ -55,26 +52,11 @@ impl std::str::FromStr for Name {
     }
 }
 
-/// A part of a facility, as a type of this crate.
-struct Resource(ResourceName);
-
-impl std::str::FromStr for Resource {
-    type Err = lightrail_topics::IdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
-    }
-}
-
-settings_from_text! { Resource => "a part of the facility such as \"perlmutter\"" }
 settings_from_text! { Name => "a name such as \"main\"" }
 settings_from_words! {
     Kind => "\"local\", \"slurm\", \"pbs\", \"lsf\", \"sge\", \"sfapi\" or \"iri\"" {
         "local" => Kind::Local, "slurm" => Kind::Slurm, "pbs" => Kind::Pbs, "lsf" => Kind::Lsf, "sge" => Kind::Sge,
         "sfapi" => Kind::Sfapi, "iri" => Kind::Iri
-    },
-    StatusKind => "\"sfapi\", \"iri\" or \"scheduler\"" {
-        "sfapi" => StatusKind::Sfapi, "iri" => StatusKind::Iri, "scheduler" => StatusKind::Scheduler
     },
     PbsKind => "\"pro\" or \"torque\"" { "pro" => PbsKind::Pro, "torque" => PbsKind::Torque },
     Engine => "\"shifter\", \"podman-hpc\" or \"apptainer\"" {
@@ -97,6 +79,7 @@ pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
     if sites.is_empty() {
         top.fault("sites", "names no site: say [sites.NERSC] and how jobs run there");
     }
+    let pools = pools(&top.section("pools"), &sites);
     let decide = decide(top.section("decide"));
     let facility = facility(top.section("facility"));
     for (name, site) in &sites {
@@ -119,6 +102,7 @@ pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
         kafka: kafka?,
         logbook: logbook.map(|prefix| if prefix == "." { String::new() } else { prefix }),
         sites: sites.into_iter().map(|(name, site)| Some((name, site?))).collect::<Option<_>>()?,
+        pools: pools.into_iter().map(|(name, pool)| Some((name, pool?))).collect::<Option<_>>()?,
         decide,
         facility,
         jid,
@@ -200,60 +184,6 @@ fn site(section: Section<'_, '_>) -> Option<Site> {
             None => None,
         },
     })
-}
-
-/// Who is asked how a site is: the interface that its jobs go through, where nothing else is said.
-fn status(section: Section<'_, '_>, executor: Option<&Place>) -> Option<StatusAt> {
-    let usual = match executor {
-        Some(Place::Sfapi(_)) => StatusKind::Sfapi,
-        Some(Place::Iri(_)) => StatusKind::Iri,
-        _ => StatusKind::Scheduler,
-    };
-    let kind = section.or("interface", usual);
-    let api: Option<Url> = section.optional("api");
-    let given = section.optional::<List<Resource>>("resources");
-    let given: Option<Vec<ResourceName>> =
-        given.map(|List(list)| list.into_iter().map(|Resource(name)| name).collect());
-    let (own_api, own_resource) = match (kind, executor) {
-        (StatusKind::Sfapi, Some(Place::Sfapi(at))) => (Some(at.api.clone()), at.machine.parse().ok()),
-        (StatusKind::Sfapi, _) => (Some(NERSC.to_owned()), None),
-        (StatusKind::Iri, Some(Place::Iri(at))) => (Some(at.api.clone()), at.resource.parse().ok()),
-        (_, executor) => (None, executor.and_then(|place| place.word().parse().ok())),
-    };
-    let is_called = !matches!(kind, StatusKind::Scheduler);
-    let resources = given.or_else(|| own_resource.map(|own| vec![own])).unwrap_or_default();
-    let api = api.map(|Url(api)| api).or(own_api);
-    if is_called && api.is_none() {
-        section.fault("api", "is missing: the address of the interface, with its version");
-    }
-    if resources.is_empty() && executor.is_some() {
-        section.fault("resources", "is missing: which parts of the facility are asked for");
-    }
-    section.finish();
-    let first = resources.first().cloned();
-    match kind {
-        StatusKind::Sfapi => Some(StatusAt::Sfapi(api?, resources)),
-        StatusKind::Iri => Some(StatusAt::Iri(api?, resources)),
-        StatusKind::Scheduler => Some(StatusAt::Scheduler(first?)),
-    }
-}
-
-fn facility(section: Section<'_, '_>) -> FacilityWatch {
-    let watch = FacilityWatch {
-        every: section.or("every", 60 * SECOND),
-        heartbeat: section.or("heartbeat", 600 * SECOND),
-        lost_after: section.or("lost_after", 300 * SECOND),
-        give_up_after: section.or("give_up_after", 900 * SECOND),
-        failover_for: section.or("failover_for", 1800 * SECOND),
-    };
-    if watch.lost_after <= watch.every {
-        section.fault("lost_after", "is not longer than `every`: one answer that is late would lose a site");
-    }
-    if watch.give_up_after < watch.lost_after {
-        section.fault("give_up_after", "is shorter than lost_after");
-    }
-    section.finish();
-    watch
 }
 
 fn slurm(section: Section<'_, '_>) -> Slurm {

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lightrail_topics::events::{
-    FacilityStatus, IndexState, Indexed, Job, JobEnd, JobIdentity, JobStep, RouteOverride, Rule, Task,
+    Class, FacilityStatus, IndexState, Indexed, Job, JobEnd, JobIdentity, JobStep, RouteOverride, Rule, Task,
 };
-use lightrail_topics::{DatasetName, Experiment, JobName, Millis, RuleName, RunInTrial, RunKey, SiteName};
+use lightrail_topics::{
+    DatasetName, Experiment, JobName, Millis, PoolName, RuleName, RunInTrial, RunKey, SiteName,
+};
 
 use super::life::{Life, View};
 use super::placing::Placed;
+use super::pools::{Pool, Size};
 use super::runs::{Belongs, Run, Sets};
 use super::sites::Sites;
 use super::{Action, Input};
@@ -40,6 +43,8 @@ pub struct Limits {
     pub failover_for: Duration,
     /// A job that gets nowhere for so long hangs. None does, where this is zero.
     pub hangs: Duration,
+    /// Standing pools of workers.
+    pub pools: BTreeMap<PoolName, Pool>,
     /// Node-seconds that jobs may spend at a site in all; without limit at one that is not named.
     pub allocation: BTreeMap<SiteName, u64>,
 }
@@ -76,6 +81,10 @@ pub struct Book {
     pub(super) tried: BTreeMap<RunKey, BTreeMap<RuleName, (Millis, SiteName)>>,
     /// Where experiments' data go for a while.
     pub(super) overrides: BTreeMap<Experiment, RouteOverride>,
+    /// How many jobs pools are to have.
+    pub(super) sizes: BTreeMap<PoolName, Size>,
+    /// Images that wait.
+    pub(super) backlogs: BTreeMap<(SiteName, Class), u64>,
     /// When any image had its result last, or deciding began.
     pub(super) progressed: Millis,
     /// Runs for which something may be wanted: told of since they were looked at last, or waiting for time or room.
@@ -102,6 +111,8 @@ impl Book {
             placed: BTreeMap::new(),
             tried: BTreeMap::new(),
             overrides: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+            backlogs: BTreeMap::new(),
             progressed: Millis(0),
             active: BTreeSet::new(),
             epoch: 0,
@@ -158,6 +169,7 @@ impl Book {
                     None => drop(self.overrides.remove(&experiment)),
                 }
             }
+            Input::Backlog(site, class, images) => self.backlog(site, class, images, now),
             Input::Answered(site, fault) => self.sites.answered(site, fault, now),
             Input::Indexed(indexed) => self.indexed(indexed),
             Input::Result(of) => {
@@ -268,6 +280,11 @@ impl Book {
         }
     }
 
+    /// Whether a site's scheduler did not answer when it was asked last: then it is asked again, though nothing is there.
+    pub fn is_mute(&self, site: &SiteName) -> bool {
+        self.sites.is_mute(site)
+    }
+
     /// What is to be said on `facility.status` after a report.
     pub fn facility_news(&self, report: &Report, now: Millis) -> Vec<FacilityStatus> {
         self.sites.report(report, self.limits.heartbeat, now)
@@ -307,7 +324,8 @@ impl Book {
     pub(super) fn runs_here(&self, life: &Life) -> bool {
         match (life.identity.of_run(), &life.moves) {
             (Some(job), Some(_)) => self.rules.contains_key(&job.rule),
-            _ => self.task(life).is_some(),
+            (Some(_), None) => self.task(life).is_some(),
+            (None, _) => self.pool(life).is_some(),
         }
     }
 
@@ -368,6 +386,7 @@ impl Book {
     pub fn plan(&mut self, now: Millis) -> Vec<Action> {
         self.place_all(now);
         let (wanted, resting) = self.wanted(now);
+        let surplus = self.surplus();
         let (mut rooms, give_way) = self.room(&wanted, now);
         let mut steps = Vec::new();
         for one in &wanted {
@@ -386,7 +405,10 @@ impl Book {
             let view = View {
                 runs_here: self.runs_here(life),
                 complete: self.work_is_complete(life),
-                withdrawal: self.withdrawal(life, give_way.contains(&name), now),
+                withdrawal: match life.identity.of_pool() {
+                    Some(_) => self.slot_ends(life, give_way.contains(&name), surplus.contains(&name)),
+                    None => self.withdrawal(life, give_way.contains(&name), now),
+                },
                 given_up: self.given_up(life, now),
                 waited: self.waited(life, now),
                 grace: self.limits.grace,

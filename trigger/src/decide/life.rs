@@ -349,7 +349,7 @@ impl Life {
     /// What its end means: one that was told to end did not fail by that, and workers that end before the results are complete,
     /// untold, did.
     fn ended_as(&self, end: JobEnd, view: &View) -> JobEnd {
-        let is_short = view.complete == Some(false);
+        let is_short = view.complete == Some(false) || (self.workers && self.identity.of_pool().is_some());
         match (end, self.withdrawn) {
             (JobEnd::Done, Some(why)) if is_short => JobEnd::Withdrawn { why },
             (JobEnd::Done, None) if is_short => JobEnd::Failed {

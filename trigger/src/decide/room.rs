@@ -62,7 +62,7 @@ impl Book {
 
     /// Whether any work is expected of a run, as in [`Self::room`].
     pub(super) fn is_expected(&self, run: &RunKey, now: Millis) -> bool {
-        self.expected(run, None, now) > 0
+        self.expected(run, None, now) > 0 || self.pools_wait_for(run, now)
     }
 
     pub(super) fn may_come(&self, rule: &Rule, run: &RunKey) -> bool {
@@ -90,6 +90,7 @@ impl Book {
                 .collect();
             let comes = wanted.iter().filter(|one| one.class == Class::Live && one.site == site).count();
             let on_their_way: usize = self.active.iter().map(|run| self.expected(run, Some(site), now)).sum();
+            let on_their_way = on_their_way + self.pools_expect(site, now);
             let kept = self.limits.for_live.get(site).copied().unwrap_or_default();
             let for_again = at_once.saturating_sub(kept.max(live + comes + on_their_way));
             // Those that wait in the queue lose nothing; of the others the newest run's.

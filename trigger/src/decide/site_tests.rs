@@ -41,6 +41,7 @@ fn limits() -> Limits {
         failover_for: Duration::from_secs(1800),
         hangs: Duration::from_secs(900),
         allocation: BTreeMap::new(),
+        pools: BTreeMap::new(),
     }
 }
 

@@ -185,6 +185,8 @@ impl Sites {
     /// An experiment's runs go to these sites only: what was to come elsewhere does not.
     pub(super) fn only_to(&mut self, experiment: &Experiment, sites: &[SiteName]) {
         self.coming.retain(|(site, run), _| run.experiment != *experiment || sites.contains(site));
+        // Where nothing is sent any more nothing can fail, or arrive: what is sent there next tells how it is.
+        self.faulty.retain(|site, _| sites.contains(site));
         if let Some((_, goes)) = self.goes.get_mut(experiment) {
             *goes = sites.iter().cloned().collect();
         }

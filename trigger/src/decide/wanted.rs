@@ -16,7 +16,10 @@ use super::moving::Moving;
 pub(super) struct Wanted<'b> {
     pub(super) class: Class,
     pub(super) site: &'b SiteName,
-    rule: &'b Rule,
+    /// None of a pool's.
+    rule: Option<&'b Rule>,
+    /// Why it is wanted, of a pool's.
+    why: Option<String>,
     identity: JobIdentity,
     workers: bool,
     nodes: u32,
@@ -66,7 +69,8 @@ impl Book {
                             all.push(Wanted {
                                 class,
                                 site,
-                                rule,
+                                rule: Some(rule),
+                                why: None,
                                 identity,
                                 workers: true,
                                 nodes,
@@ -91,7 +95,8 @@ impl Book {
                                 all.push(Wanted {
                                     class,
                                     site,
-                                    rule,
+                                    rule: Some(rule),
+                                    why: None,
                                     identity,
                                     workers,
                                     nodes,
@@ -105,7 +110,8 @@ impl Book {
                                 all.push(Wanted {
                                     class,
                                     site,
-                                    rule,
+                                    rule: Some(rule),
+                                    why: None,
                                     identity,
                                     workers,
                                     nodes,
@@ -121,6 +127,19 @@ impl Book {
                 resting.push(run.clone());
             }
         }
+        for slot in self.slots(now) {
+            all.push(Wanted {
+                class: slot.pool.class,
+                site: &slot.pool.site,
+                rule: None,
+                why: Some(slot.why),
+                identity: slot.identity,
+                workers: true,
+                nodes: slot.pool.nodes,
+                moves: None,
+                ahead: false,
+            });
+        }
         // Stable: runs stay in their order.
         all.sort_by_key(|wanted| wanted.class);
         (all, resting)
@@ -128,22 +147,23 @@ impl Book {
 
     /// The first step of a wanted job.
     pub(super) fn intent(&self, wanted: &Wanted<'_>, now: Millis) -> Job {
-        let Wanted { class, site, rule, identity, workers, nodes, moves, ahead } = wanted;
-        let reason = match (identity.run(), moves) {
-            (Some(run), Some(from)) => {
+        let Wanted { class, site, rule, why, identity, workers, nodes, moves, ahead } = wanted;
+        let of_run = rule.zip(identity.run());
+        let reason = match (of_run, moves) {
+            (Some((_, run)), Some(from)) => {
                 format!("the images of run {run} that are not worked yet are {from}'s")
             }
-            (Some(run), None) => self.reason(rule, run),
-            (None, _) => String::new(),
+            (Some((rule, run)), None) => self.reason(rule, run),
+            (None, _) => why.clone().unwrap_or_default(),
         };
         let step = JobStep::Intended {
             reason,
-            rule_version: rule.version,
+            rule_version: rule.map_or(0, |rule| rule.version),
             site: (*site).clone(),
             class: *class,
             workers: *workers,
             nodes: *nodes,
-            placed: identity.run().and_then(|run| self.why_there(rule, run)).map(ToOwned::to_owned),
+            placed: of_run.and_then(|(rule, run)| self.why_there(rule, run)).map(ToOwned::to_owned),
             moves: moves.clone(),
             ahead: *ahead,
         };

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lightrail_topics::events::{Argument, Class, Piece, Work as Task};
-use lightrail_topics::{JobName, SiteName};
-use tokio::task::JoinSet;
+use lightrail_topics::kafka::Admin;
+use lightrail_topics::{JobName, SiteName, SiteTopic};
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::{AtSite, Service};
 use crate::decide::{Book, Input, Life};
@@ -15,10 +17,16 @@ use crate::metric;
 
 /// Moving a run's images has this time, seconds.
 const MOVES_WITHIN: u64 = 1800;
+/// Images of a backlog are counted up to so many; beyond that its length is told by offsets.
+const COUNTED: u64 = 2000;
+/// The limit of each question about a backlog.
+const LAG_WITHIN: Duration = Duration::from_secs(20);
 
 /// What is under way in a life; it ends with it.
 pub(super) struct Work {
     pub(super) tasks: JoinSet<()>,
+    /// The task that looks at backlogs.
+    pub(super) backlogs: Option<AbortHandle>,
     /// Sites whose schedulers are being asked.
     pub(super) looking: BTreeSet<SiteName>,
     pub(super) epoch: u64,
@@ -29,7 +37,7 @@ impl Service {
     pub(super) fn look(&self, book: &Book, work: &mut Work) {
         for (site, place) in &self.places {
             let asked = book.watched(site);
-            if asked.is_empty() || !work.looking.insert(site.clone()) {
+            if (asked.is_empty() && !book.is_mute(site)) || !work.looking.insert(site.clone()) {
                 continue;
             }
             let (executor, site) = (Arc::clone(&place.executor), site.clone());
@@ -52,6 +60,43 @@ impl Service {
                 let _ = told.send((epoch, Input::Looked { site, asked, seen }));
             });
         }
+    }
+
+    /// Has the backlog of each pool's topic looked at, unless it still is.
+    pub(super) fn look_at_backlogs(&self, work: &mut Work) {
+        let lanes: BTreeSet<(SiteName, Class, u64)> = self
+            .config
+            .pools
+            .values()
+            .map(|pool| {
+                let enough =
+                    u64::from(pool.max) * u64::from(pool.workers) * u64::from(pool.images_per_worker);
+                (pool.site.clone(), pool.class, enough.min(COUNTED))
+            })
+            .collect();
+        if lanes.is_empty() || work.backlogs.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let admin = Admin::new(&self.connection, LAG_WITHIN);
+        let (topics, told, epoch) = (self.topics.clone(), self.told.clone(), work.epoch);
+        work.backlogs = Some(work.tasks.spawn(async move {
+            for (site, class, enough) in lanes {
+                let topic = match class {
+                    Class::Live => SiteTopic::ImagesLive,
+                    Class::Reprocess => SiteTopic::ImagesReprocess,
+                };
+                let channel = topic.at(&site);
+                match admin.lag(&topics.workers(&channel), &topics.name(&channel), enough).await {
+                    Ok(lag) => {
+                        let labels = [("site", site.to_string()), ("class", class.to_string())];
+                        #[expect(clippy::cast_precision_loss, reason = "a gauge is a number for people")]
+                        metrics::gauge!(metric::BACKLOG, &labels).set(lag.records as f64);
+                        let _ = told.send((epoch, Input::Backlog(site, class, lag.records)));
+                    }
+                    Err(error) => tracing::warn!(%channel, %error, "backlog cannot be looked at"),
+                }
+            }
+        }));
     }
 
     pub(super) fn submit(&self, book: &Book, work: &mut Work, name: JobName) {
@@ -142,6 +187,9 @@ impl Service {
 
 /// What a job runs, on how many nodes, for how long.
 fn work_of(book: &Book, life: &Life, place: &AtSite) -> Option<(Task, u32, u64)> {
+    if let Some(pool) = book.pool(life) {
+        return Some((Task::Analysis { workers: pool.workers }, pool.nodes, pool.seconds));
+    }
     let Some(from) = &life.moves else {
         let (_, task) = book.task(life)?;
         return Some((task.work.clone(), task.nodes, task.seconds));
