@@ -6,6 +6,8 @@
 
 mod ahead;
 #[cfg(test)]
+mod ahead_tests;
+#[cfg(test)]
 mod beam_tests;
 mod book;
 mod failover;

@@ -61,6 +61,7 @@ impl Ledger {
             Some(route) => {
                 self.overrides.insert(experiment.clone(), route.clone());
                 step.writes.push(Write::Put(Row::Override(experiment.clone(), route.clone())));
+                self.bring(experiment, route, now, &mut step);
             }
             None => {
                 self.overrides.remove(experiment);
@@ -69,6 +70,22 @@ impl Ledger {
         }
         self.route_anew(Some(experiment), now, &mut step);
         self.finish(step, now)
+    }
+
+    /// Runs that a failover names go to its sites as well; they stay where they are.
+    fn bring(&mut self, experiment: &Experiment, route: &RouteOverride, now: Millis, step: &mut Step) {
+        for number in &route.runs {
+            let key = RunKey { experiment: experiment.clone(), run: *number };
+            let Some(run) = self.runs.get(&key) else { continue };
+            let is_there = |site: &SiteName| run.row.sites.iter().any(|row| row.site == *site);
+            let lacking: Vec<SiteName> = route.to.iter().filter(|site| !is_there(site)).cloned().collect();
+            for site in &lacking {
+                self.add_site(&key, site, now, step);
+            }
+            if !lacking.is_empty() {
+                self.wake(&key, now, step);
+            }
+        }
     }
 
     pub(super) fn end_overrides(&mut self, now: Millis, step: &mut Step) {

@@ -494,6 +494,7 @@ fn failover(now: Millis, move_begun: bool) -> RouteOverride {
     RouteOverride {
         to: vec!["OLCF".parse().unwrap()],
         move_begun,
+        runs: Vec::new(),
         reason: "NERSC is down".to_owned(),
         expires: now.plus(Duration::from_secs(100)),
         at: now,
@@ -534,6 +535,28 @@ fn a_failover_that_moves_takes_begun_runs_along_wholly() {
     story.take(step);
     assert_eq!(story.carry_all().len(), 2);
     assert_eq!(story.runs_said(), ["run.available:mfxl1/1@OLCF"]);
+}
+
+#[test]
+fn a_failover_brings_the_whole_runs_that_it_names_and_leaves_them_where_they_are() {
+    let mut story = Story::with(rules_of_two_sites());
+    for run in [1, 2] {
+        story.begin(run);
+        story.end(run, &[BIG]);
+    }
+    story.carry_all();
+    let experiment = "mfxl1".parse().unwrap();
+    let route =
+        RouteOverride { runs: vec!["1".parse().unwrap(), "9".parse().unwrap()], ..failover(story.now, true) };
+    for _ in 0..2 {
+        let step = story.ledger.overridden(&experiment, Some(&route), story.now);
+        story.take(step);
+    }
+    assert_eq!(sites_of(&story, 1), ["NERSC", "OLCF"]);
+    assert_eq!(sites_of(&story, 2), ["NERSC"]);
+    assert_eq!(story.carry_all().len(), 1);
+    story.wait(200);
+    assert_eq!(sites_of(&story, 1), ["NERSC", "OLCF"], "it stays there when the failover is over");
 }
 
 #[test]

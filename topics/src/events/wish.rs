@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Experiment, IdError, MoverName, RunKey, SiteName};
+use crate::ids::{Experiment, IdError, MoverName, RunKey, RunNumber, SiteName};
 use crate::lfn::Lfn;
 use crate::time::{Millis, as_string};
 
@@ -162,6 +162,9 @@ pub struct RouteOverride {
     /// Whether runs that have begun elsewhere go wholly to the new sites.
     #[serde(default, rename = "move")]
     pub move_begun: bool,
+    /// Runs that are to be at the new sites as well, though they are whole elsewhere: their work is not done and is stranded there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunNumber>,
     /// Why.
     pub reason: String,
     /// When it ends.

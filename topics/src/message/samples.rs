@@ -366,9 +366,14 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
     let failover = RouteOverride {
         to: vec!["OLCF".parse().unwrap()],
         move_begun: true,
+        runs: Vec::new(),
         reason: "NERSC is down".to_owned(),
         expires: Millis(AT.0 + 3_600_000),
         at: AT,
+    };
+    let stranded = RouteOverride {
+        runs: vec![crate::ids::RunNumber(11), crate::ids::RunNumber(12)],
+        ..failover.clone()
     };
     let dead = DeadLetter {
         topic: "runs".to_owned(),
@@ -441,6 +446,7 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         ("route", route(&mfx, Some(&to), SOURCE, AT)),
         ("route.removed", route(&mfx, None, SOURCE, AT)),
         ("route.override", route_override(&mfx, Some(&failover), SOURCE, AT)),
+        ("route.override.runs", route_override(&mfx, Some(&stranded), SOURCE, AT)),
         ("route.override.removed", route_override(&mfx, None, SOURCE, AT)),
         ("dead-letter", dead_letter(&dead, SOURCE, AT)),
         ("settled", settled(Topic::FilesAvailable, 3, SOURCE, AT)),

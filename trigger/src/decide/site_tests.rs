@@ -1,7 +1,7 @@
-//! Rules of several sites: where work goes, what becomes of it when a site is lost, workers that are there when their run lands, jobs
-//! that hang or fail the same way everywhere. Two sites in memory, in virtual time.
+//! Rules of several sites: where work goes, what becomes of it when a site is lost, jobs that hang or fail the same way everywhere. Two
+//! sites in memory, in virtual time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lightrail_topics::events::{
@@ -16,11 +16,11 @@ use crate::executor::{Ending, SchedulerId, Seen, Sighting};
 const GB: u64 = 1_000_000_000;
 const MINUTE: i64 = 60_000;
 
-fn site(name: &str) -> SiteName {
+pub(super) fn site(name: &str) -> SiteName {
     name.parse().unwrap()
 }
 
-fn run(number: u32) -> RunKey {
+pub(super) fn run(number: u32) -> RunKey {
     format!("mfxx1/{number}").parse().unwrap()
 }
 
@@ -28,7 +28,7 @@ fn lfn(number: u32, stream: u32) -> Lfn {
     format!("/mfx/mfxx1/xtc/mfxx1-r{number:04}-s{stream:02}-c00.xtc").parse().unwrap()
 }
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         grace: Duration::from_secs(60),
         again: Duration::from_secs(30),
@@ -45,12 +45,12 @@ fn limits() -> Limits {
     }
 }
 
-fn task(name: &str, work: Work) -> Task {
+pub(super) fn task(name: &str, work: Work) -> Task {
     let task = name.parse().unwrap();
     Task { task, work, after: Vec::new(), nodes: 2, seconds: 3600, attempts: 3, only: None, ahead: None }
 }
 
-fn rule(sites: &[&str], tasks: Vec<Task>) -> Rule {
+pub(super) fn rule(sites: &[&str], tasks: Vec<Task>) -> Rule {
     Rule {
         rule: "live".parse().unwrap(),
         version: 1,
@@ -72,22 +72,22 @@ fn rule(sites: &[&str], tasks: Vec<Task>) -> Rule {
 }
 
 /// A book that decides, what it has told, and schedulers that do as they are told.
-struct World {
-    book: Book,
-    now: Millis,
-    routes: Vec<RouteOverride>,
-    ended: Vec<(SchedulerId, Ending)>,
-    queued: BTreeMap<JobName, SchedulerId>,
-    intents: Vec<(JobIdentity, JobStep)>,
-    last: Vec<(JobIdentity, JobStep)>,
+pub(super) struct World {
+    pub(super) book: Book,
+    pub(super) now: Millis,
+    pub(super) routes: Vec<RouteOverride>,
+    pub(super) ended: Vec<(SchedulerId, Ending)>,
+    pub(super) queued: BTreeMap<JobName, SchedulerId>,
+    pub(super) intents: Vec<(JobIdentity, JobStep)>,
+    pub(super) last: Vec<(JobIdentity, JobStep)>,
 }
 
 impl World {
-    fn new(rule: &Rule) -> Self {
+    pub(super) fn new(rule: &Rule) -> Self {
         Self::of(rule, limits())
     }
 
-    fn of(rule: &Rule, limits: Limits) -> Self {
+    pub(super) fn of(rule: &Rule, limits: Limits) -> Self {
         let mut book = Book::new(limits);
         book.take(Input::Rule(rule.rule.clone(), Some(rule.clone())), Millis(0));
         book.begin(1, Millis(0));
@@ -102,12 +102,12 @@ impl World {
         }
     }
 
-    fn tell(&mut self, input: Input) {
+    pub(super) fn tell(&mut self, input: Input) {
         self.book.take(input, self.now);
     }
 
     /// Plans until nothing follows any more.
-    fn plan(&mut self) {
+    pub(super) fn plan(&mut self) {
         for _ in 0..20 {
             let actions = self.book.plan(self.now);
             if actions.is_empty() {
@@ -141,13 +141,13 @@ impl World {
         panic!("plans without end: {:#?}", self.last);
     }
 
-    fn wait(&mut self, minutes: i64) {
+    pub(super) fn wait(&mut self, minutes: i64) {
         self.now = Millis(self.now.0 + minutes * MINUTE);
         self.plan();
     }
 
     /// A site's scheduler says this of the newest job.
-    fn seen(&mut self, at: &str, seen: Seen) {
+    pub(super) fn seen(&mut self, at: &str, seen: Seen) {
         let (identity, _) = self.intents.last().unwrap();
         let name = identity.name();
         let id = self.queued[&name].clone();
@@ -156,12 +156,12 @@ impl World {
         self.plan();
     }
 
-    fn failed(&mut self, at: &str, class: FailureClass, text: &str) {
+    pub(super) fn failed(&mut self, at: &str, class: FailureClass, text: &str) {
         let end = JobEnd::Failed { class, text: text.to_owned() };
         self.seen(at, Seen::Ended { end, exit: Some(1) });
     }
 
-    fn transfer(&mut self, number: u32, to: &str, state: TransferState) {
+    pub(super) fn transfer(&mut self, number: u32, to: &str, state: TransferState) {
         let seen = TransferSeen {
             lfn: lfn(number, 0),
             run: run(number),
@@ -176,7 +176,7 @@ impl World {
     }
 
     /// A run that has been copied to a site, in so many seconds.
-    fn lands(&mut self, number: u32, at: &str, seconds: i64) {
+    pub(super) fn lands(&mut self, number: u32, at: &str, seconds: i64) {
         self.transfer(number, at, TransferState::Carrying);
         self.now = Millis(self.now.0 + seconds * 1000);
         self.transfer(number, at, TransferState::Done);
@@ -185,7 +185,7 @@ impl World {
         self.tell(Input::RunAvailable(at, tally, Some(self.now)));
     }
 
-    fn indexed(&mut self, number: u32, at: &str, images: u64) {
+    pub(super) fn indexed(&mut self, number: u32, at: &str, images: u64) {
         self.tell(Input::Indexed(Indexed {
             run: run(number),
             trial: TrialNumber(3),
@@ -200,13 +200,13 @@ impl World {
         }));
     }
 
-    fn results(&mut self, number: u32, results: u64) {
+    pub(super) fn results(&mut self, number: u32, results: u64) {
         for _ in 0..results {
             self.tell(Input::Result(RunInTrial { run: run(number), trial: TrialNumber(3) }));
         }
     }
 
-    fn status(&mut self, of: &str, health: Health, outages: Vec<KnownOutage>) {
+    pub(super) fn status(&mut self, of: &str, health: Health, outages: Vec<KnownOutage>) {
         self.tell(Input::Facility(FacilityStatus {
             site: site(of),
             resource: "machine".parse().unwrap(),
@@ -221,7 +221,7 @@ impl World {
     }
 
     /// All intents so far: what, where, and what it moves.
-    fn told(&self) -> Vec<String> {
+    pub(super) fn told(&self) -> Vec<String> {
         let told = self.intents.iter().map(|(identity, step)| {
             let JobStep::Intended { site, moves, ahead, .. } = step else { unreachable!() };
             let moves = moves.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
@@ -231,7 +231,7 @@ impl World {
         told.collect()
     }
 
-    fn why(&self) -> String {
+    pub(super) fn why(&self) -> String {
         let Some((_, JobStep::Intended { placed: Some(placed), .. })) = self.intents.last() else {
             return String::new();
         };
@@ -239,11 +239,11 @@ impl World {
     }
 }
 
-fn command() -> Work {
+pub(super) fn command() -> Work {
     Work::Command { program: "/bin/true".to_owned(), arguments: Vec::new() }
 }
 
-fn workers() -> Work {
+pub(super) fn workers() -> Work {
     Work::Analysis { workers: 4 }
 }
 
@@ -396,6 +396,9 @@ fn what_runs_at_a_lost_site_is_given_up_later_and_done_elsewhere_from_its_unfini
     assert!(why.starts_with("site NERSC is lost: its scheduler has not answered for 15m 0s"), "{why}");
     assert_eq!(id.as_deref(), Some("100"));
     assert_eq!(world.told().len(), 1, "its data are not at the other site yet");
+    // The mover was told to bring them, as soon as the site was lost.
+    let [route] = &world.routes[..] else { panic!("{:?}", world.routes) };
+    assert_eq!((&route.to, &route.runs), (&vec![site("OLCF")], &vec![run(1).run]));
     world.lands(1, "OLCF", 10);
     world.plan();
     assert_eq!(world.told()[1..], ["live mfxx1/1/3 work-reroute attempt 1 at OLCF from NERSC"]);
@@ -416,6 +419,26 @@ fn what_runs_at_a_lost_site_is_given_up_later_and_done_elsewhere_from_its_unfini
     world.seen("OLCF", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
     world.wait(100);
     assert_eq!(world.told().len(), 4, "it is done: {:?}", world.told());
+}
+
+#[test]
+fn a_run_that_is_at_a_lost_site_only_is_brought_to_another_one_and_waits_for_either() {
+    let mut world = World::new(&rule(&["NERSC", "OLCF"], vec![task("work", command())]));
+    // Its data go to both, and are at one.
+    world.transfer(1, "OLCF", TransferState::Carrying);
+    world.transfer(1, "OLCF", TransferState::Failed);
+    world.status("NERSC", Health::Down, Vec::new());
+    world.wait(10);
+    world.lands(1, "NERSC", 10);
+    world.plan();
+    let [route] = &world.routes[..] else { panic!("{:?}", world.routes) };
+    assert_eq!((&route.to, &route.runs), (&vec![site("OLCF")], &vec![run(1).run]));
+    assert!(world.told().is_empty());
+    world.wait(100);
+    // It is back before the data were brought.
+    world.status("NERSC", Health::Up, Vec::new());
+    world.wait(1);
+    assert_eq!(world.told(), ["live mfxx1/1/3 work attempt 1 at NERSC"]);
 }
 
 #[test]
@@ -506,87 +529,4 @@ fn workers_that_get_nowhere_hang_and_are_told_to_end() {
     let given_up = world.last.iter().find(|(_, step)| matches!(step, JobStep::GivenUp { .. }));
     let Some((_, JobStep::GivenUp { why, id: Some(_) })) = given_up else { panic!("{:?}", world.last) };
     assert_eq!(why, "it hung, and did not end when it was told to");
-}
-
-fn ahead() -> Rule {
-    rule(&["NERSC"], vec![Task { ahead: Some(600), ..task("work", workers()) }])
-}
-
-/// 10 GB come in 1000 s; jobs wait for 5 minutes.
-fn measured_ahead(world: &mut World) {
-    world.lands(1, "NERSC", 1000);
-    world.indexed(1, "NERSC", 1);
-    world.plan();
-    world.wait(5);
-    world.seen("NERSC", Seen::Running);
-    world.wait(1);
-    world.results(1, 1);
-    world.plan();
-    world.seen("NERSC", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
-    world.intents.clear();
-    world.ended.clear();
-    world.tell(Input::RunEnded(run(2), Some(world.now)));
-    world.transfer(2, "NERSC", TransferState::Carrying);
-}
-
-#[test]
-fn the_queues_wait_passes_while_the_run_is_copied() {
-    let mut world = World::new(&ahead());
-    measured_ahead(&mut world);
-    world.wait(11);
-    assert_eq!(world.told(), [""; 0], "1000 s of copying less 300 s of queue");
-    world.wait(1);
-    assert_eq!(world.told(), ["live mfxx1/2/3 work attempt 1 at NERSC ahead"]);
-    world.seen("NERSC", Seen::Running);
-    world.wait(4);
-    // It lands; its first image is there two minutes later.
-    world.lands(2, "NERSC", 0);
-    world.wait(2);
-    world.indexed(2, "NERSC", 3);
-    world.plan();
-    world.results(2, 3);
-    world.wait(1);
-    world.seen("NERSC", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
-    assert_eq!(world.told().len(), 1, "one job is enough: {:?}", world.told());
-    let (_, last) = world.last.last().unwrap();
-    // Six minutes on two nodes.
-    assert!(matches!(last, JobStep::Ended { end: JobEnd::Done, waited: Some(720), .. }), "{last:?}");
-}
-
-#[test]
-fn workers_that_came_too_early_leave_and_others_come_when_the_run_has_landed() {
-    let mut world = World::new(&ahead());
-    measured_ahead(&mut world);
-    world.wait(12);
-    world.seen("NERSC", Seen::Running);
-    world.wait(9);
-    assert!(world.ended.is_empty());
-    world.wait(1);
-    assert_eq!(world.ended.last().unwrap().1, Ending::Finish);
-    world.seen("NERSC", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
-    let (_, last) = world.last.last().unwrap();
-    let why = Withdrawal::NothingCame;
-    assert_eq!(
-        *last,
-        JobStep::Ended { id: Some("101".to_owned()), end: JobEnd::Withdrawn { why }, waited: Some(1200) }
-    );
-    world.wait(1);
-    assert_eq!(world.told().len(), 1, "not ahead once more");
-    world.lands(2, "NERSC", 0);
-    world.plan();
-    assert_eq!(world.told()[1], "live mfxx1/2/3 work attempt 2 at NERSC");
-}
-
-#[test]
-fn a_run_that_never_lands_has_its_job_cancelled() {
-    let mut world = World::new(&ahead());
-    measured_ahead(&mut world);
-    world.wait(12);
-    world.seen("NERSC", Seen::Pending);
-    let at = RunAtSite { run: run(2), site: site("NERSC") };
-    world.tell(Input::RunIncomplete { run: at, recorders_only: false, at: world.now });
-    world.plan();
-    assert_eq!(world.ended.last().unwrap().1, Ending::Cancel);
-    let told: BTreeSet<&str> = world.last.iter().map(|(_, step)| step.word()).collect();
-    assert!(told.contains("withdrawn"), "{told:?}");
 }

@@ -79,6 +79,8 @@ impl Book {
                             });
                         }
                     }
+                    // Where it will be done, if anywhere, may change with the time alone.
+                    rests &= self.placed(rule, run).is_none() || !self.is_unfinished(rule, run);
                     continue;
                 }
                 let class = self.class(rule, run);
@@ -168,6 +170,15 @@ impl Book {
             ahead: *ahead,
         };
         Job { job: identity.name(), identity: identity.clone(), place: 0, epoch: self.epoch, step, at: now }
+    }
+
+    /// Whether a rule has something to do for a run still, at whatever site.
+    pub(super) fn is_unfinished(&self, rule: &Rule, run: &RunKey) -> bool {
+        let class = self.class(rule, run);
+        let done = |task: &Task, request| self.is_task_done(rule, task, run, request, class);
+        let mut requests = self.requests(rule, run).into_iter();
+        let is_open = requests.any(|request| rule.tasks.iter().any(|task| !done(task, request)));
+        is_open && self.failed_everywhere(rule, run).is_none()
     }
 
     fn is_task_done(
