@@ -1,16 +1,6 @@
 //! The command line: what can be said, and who does it. Prints for people on standard output, faults on standard error.
 //! Decides nothing.
 
-/// Prints a line. Whoever reads it may have seen enough (`| head`): then there is nothing more to do.
-macro_rules! say {
-    ($($argument:tt)*) => {{
-        use std::io::Write as _;
-        if writeln!(std::io::stdout(), $($argument)*).is_err() {
-            std::process::exit(0);
-        }
-    }};
-}
-
 mod again;
 mod data;
 mod index;
@@ -31,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Config;
 
 use lightrail_service::command::{self, Failure};
+use lightrail_service::say;
 
 /// From a run's files to a result per image.
 #[derive(Debug, Parser)]

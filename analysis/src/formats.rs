@@ -61,8 +61,10 @@ pub enum FormatError {
 /// What to do about images in other files.
 fn named(files: &[String]) -> String {
     match files {
-        // hdf5-reader does not tell a virtual dataset's sources.
-        [] => " (it is a virtual dataset): name those files instead of this one".to_owned(),
+        [] => {
+            let why = "it is a virtual dataset, not simply of one file's images after the other's";
+            format!(" ({why}): name those files instead of this one")
+        }
         [only] => format!(": name {only} instead of this one"),
         [first, .., last] => format!(": name {first} to {last} instead of this one"),
     }

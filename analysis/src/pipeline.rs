@@ -23,6 +23,7 @@ mod statistics;
 mod tests;
 mod tiles;
 
+pub use crate::simd::Level;
 pub use chain::{Chain, ChainError, ChainHash, ImageError, Workspace};
 pub use hit::{Reason, Seen};
 pub use powder::{Powder, Powders};

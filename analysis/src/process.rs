@@ -8,6 +8,7 @@ mod cores;
 pub mod csv;
 pub mod cxi;
 mod files;
+pub mod hits;
 mod images;
 pub mod parquet;
 mod summary;

@@ -15,7 +15,7 @@ mod tests;
 mod x86;
 
 pub(crate) use kernels::{CHUNK, Plain, Run, Sums, add, calibrate, sample, within};
-pub(crate) use level::Level;
+pub use level::Level;
 pub(crate) use lines::{
     BLOCKS, Core, Cores, Entries, LANES, LINES, Line, Lines, PIXELS, Rectangle, Sides, Strays, ask_for,
     calibrate_lines, lay_out, lay_out_plainly, moments,

@@ -46,8 +46,10 @@ fn results_and_spots_are_read_by_libhdf5_and_arrow() {
     let length = std::fs::metadata(&file).expect("a run").len();
     let cut = std::fs::OpenOptions::new().write(true).open(&file).expect("a run");
     cut.set_len(length - 3_000_000).expect("shorter");
-    assert!(!run(&["process", "--quiet", "--trial", text(&trial), "--out", text(&results), text(&file)]));
+    let with = ["process", "--quiet", "--images", "--trial", text(&trial), "--out", text(&results)];
+    assert!(!run(&[&with[..], &[text(&file)]].concat()));
     let found = told(&python, &results);
+    assert_eq!(found["images"], found["hits"], "each hit has its image: {found}");
     assert_eq!(found["rows"], 12, "{found}");
     let hits = found["hits"].as_u64().expect("a number");
     assert!((3..12).contains(&hits) && found["spots"].as_u64() > Some(20 * hits), "{found}");

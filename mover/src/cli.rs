@@ -1,16 +1,6 @@
 //! The command line: what can be said, and who does it. A mover is run here; a running one is asked by HTTP; topics
 //! and routes are set on Kafka. Prints for people on standard output, faults on standard error. Decides nothing.
 
-/// Prints a line. Whoever reads it may have seen enough (`| head`): then there is nothing more to do.
-macro_rules! say {
-    ($($argument:tt)*) => {{
-        use std::io::Write as _;
-        if writeln!(std::io::stdout(), $($argument)*).is_err() {
-            std::process::exit(0);
-        }
-    }};
-}
-
 mod kafka;
 mod remote;
 mod show;
@@ -30,6 +20,7 @@ use crate::http::{Action, WishBody};
 use crate::run::{Options, run};
 
 use lightrail_service::command::{self, Failure};
+use lightrail_service::say;
 use remote::Remote;
 
 /// Copies every finished run's files to the sites that want them, and says so on Kafka.

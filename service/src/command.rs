@@ -8,7 +8,20 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::ConfigError;
+use lightrail_topics::topic::PrefixError;
+
+use crate::settings::{ConfigError, SecretError};
+
+/// Prints a line. Whoever reads it may have seen enough (`| head`): then there is nothing more to do.
+#[macro_export]
+macro_rules! say {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        if writeln!(std::io::stdout(), $($argument)*).is_err() {
+            std::process::exit(0);
+        }
+    }};
+}
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -88,6 +101,18 @@ impl fmt::Display for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
+impl From<SecretError> for Failure {
+    fn from(error: SecretError) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
+impl From<PrefixError> for Failure {
+    fn from(error: PrefixError) -> Self {
         Self::Usage(error.into())
     }
 }

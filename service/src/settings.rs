@@ -3,6 +3,7 @@
 //!
 //! Reading opens nothing but the file itself and, to look whether they are there, the secrets that it names.
 
+pub mod example;
 mod kafka;
 mod log;
 mod read;

@@ -1,16 +1,6 @@
 //! The command line: what can be said, and who does it. Prints for people on standard output, faults on standard error.
 //! Decides nothing.
 
-/// Prints a line. Whoever reads it may have seen enough (`| head`): then there is nothing more to do.
-macro_rules! say {
-    ($($argument:tt)*) => {{
-        use std::io::Write as _;
-        if writeln!(std::io::stdout(), $($argument)*).is_err() {
-            std::process::exit(0);
-        }
-    }};
-}
-
 mod explain;
 mod kafka;
 mod pools;
@@ -30,6 +20,7 @@ use crate::config::Config;
 use crate::run::TriggerError;
 
 use lightrail_service::command::{self, Failure};
+use lightrail_service::say;
 
 /// Decides what to run where, and sees it through.
 #[derive(Debug, Parser)]

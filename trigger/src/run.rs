@@ -191,7 +191,7 @@ struct Service {
 impl Service {
     async fn live(&mut self) -> Result<(), TriggerError> {
         loop {
-            self.topics_are_there().await;
+            self.topics_are_there().await?;
             let mut epoch = 0;
             let end = match self.decide(&mut epoch).await {
                 Ok(never) => match never {},
@@ -218,7 +218,7 @@ impl Service {
     }
 
     /// Kafka must be there with our topics; one that keeps its messages too short is said at every start.
-    async fn topics_are_there(&self) {
+    async fn topics_are_there(&self) -> Result<(), KafkaError> {
         let (partitions, replication) = self.config.kafka.partitions_and_replication();
         let mut specs = self.topics.trigger_specs(partitions, replication);
         let followed = follow::followed(self.config.logbook.is_some());
@@ -226,11 +226,8 @@ impl Service {
         specs.extend(others.map(|topic| self.topics.spec(topic, partitions, replication)));
         let admin = Admin::new(&self.connection, Duration::from_secs(10));
         let made_by = "lightrail-trigger, lightrail-mover and lightrail-analysis";
-        let reports = lightrail_service::topics::described(&admin, &specs, made_by, |why| {
-            self.says(Readiness::waits(why));
-        })
-        .await;
-        lightrail_service::topics::warn(&reports, metric::SHORT_RETENTION);
+        let says = |why| self.says(Readiness::waits(why));
+        lightrail_service::topics::awaited(&admin, &specs, made_by, metric::SHORT_RETENTION, says).await
     }
 
     /// One life.

@@ -9,6 +9,7 @@ use super::ConfigFile;
 use crate::index::{Again, AgainError, again, place};
 use crate::trial::Runs;
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 /// What is to be put again.
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use clap::Args;
 use crate::inspect::inspect;
 use crate::source::{Location, Settings, Source};
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 /// Which files, and how to tell.
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ use crate::process::{self, Prepared, Seen, Tables, Unready, Working};
 use crate::work::powder;
 use crate::work::stages::{Chained, Job, Progress};
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 const IMAGE_EXAMPLES: &str = "\
 Examples:

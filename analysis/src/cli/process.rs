@@ -17,6 +17,7 @@ use crate::process::{self, Row, Stop, Summary, Working};
 use crate::work::powder::Sums;
 use crate::work::stages::Chained;
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 /// Between two lines of progress where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -36,7 +37,10 @@ Examples:
 
 What is written into --out:
   results.csv, results.parquet   a line per image: outcome, cause, spots, resolution, saturation, intensity, energy, times
-  spots.cxi                      the spots of hits as CXI peak list, as Cheetah writes it (CrystFEL: --peaks=cxi)
+  spots.cxi                      the spots of hits as CXI peak list, as Cheetah writes it
+  hits-0001.cxi, ..., hits.lst, hits.geom
+                                 with --images: the same beside the hits' calibrated images, for CrystFEL:
+                                 indexamajig -g hits.geom -i hits.lst --peaks=cxi ...
   powder/                        virtual powders, hits and sampled misses (`plot powder` shows them)
   trial.toml                     the trial as it was used, paths whole: `trials apply` takes it
 
@@ -52,6 +56,9 @@ pub(super) struct Process {
     /// Writes results, spots, powders and the trial into this folder, which is made; nothing is written without.
     #[arg(long, short, value_name = "FOLDER", help_heading = "Results")]
     out: Option<PathBuf>,
+    /// Writes the calibrated images of hits beside their spots into --out, as CXI files that CrystFEL takes.
+    #[arg(long, requires = "out", help_heading = "Results")]
+    images: bool,
     /// Images that are worked at once; as many as there are cores where left out.
     #[arg(long, value_name = "NUMBER", help_heading = "Work")]
     threads: Option<std::num::NonZero<usize>>,
@@ -99,11 +106,17 @@ impl Process {
         let stages = Arc::new(Chained { powders: powders.clone() });
         let working =
             Working { files: &files, chosen: &chosen, planes, source: &source, stages, threads, stop };
+        let kept = if self.images { images.clone() } else { Vec::new() };
         let done = process::work(&working, images, |row| progress.saw(row)).await;
         progress.end();
         waiting.abort();
-        crate::source::shutdown();
-        let done = done.map_err(unfit)?;
+        let done = match done {
+            Ok(done) => done,
+            Err(stop) => {
+                crate::source::shutdown();
+                return Err(unfit(stop));
+            }
+        };
         if let Some(powders) = powders {
             powders.write(None);
         }
@@ -114,7 +127,14 @@ impl Process {
                 None => chosen.portable(),
             };
             written = write(out, &done, &trial)?;
+            if self.images {
+                let whole = |path: &Path, write: &mut dyn FnMut(std::fs::File) -> anyhow::Result<()>| {
+                    whole(path, write)
+                };
+                written.extend(process::hits::write(out, &working, kept, &done.rows, whole).await?);
+            }
         }
+        crate::source::shutdown();
         let process::Outcomes { rows, elapsed, processor, left, stuck, .. } = &done;
         let (left, stuck, elapsed, processor) = (*left, *stuck, *elapsed, *processor);
         let summary = Summary { rows, faults: &faults, left, stuck, elapsed, processor, threads };
@@ -148,7 +168,7 @@ fn prepared(out: &Path) -> Result<&Path, Failure> {
 }
 
 /// Writes a file under a temporary name first: nobody reads half of one.
-fn whole(path: &Path, write: impl FnOnce(std::fs::File) -> anyhow::Result<()>) -> Result<PathBuf, Failure> {
+fn whole(path: &Path, write: impl FnOnce(std::fs::File) -> anyhow::Result<()>) -> anyhow::Result<PathBuf> {
     let temporary =
         path.with_file_name(format!(".{}.part", path.file_name().unwrap_or_default().to_string_lossy()));
     let wrote = std::fs::File::create(&temporary).map_err(anyhow::Error::from).and_then(write);
@@ -189,7 +209,7 @@ fn write(out: &Path, done: &process::Outcomes, trial: &str) -> Result<Vec<PathBu
         };
         let hits: Vec<&Row> = rows.iter().filter(is_own).collect();
         let name = if several { format!("spots-{shape}.cxi") } else { "spots.cxi".to_owned() };
-        written.push(whole(&out.join(name), |file| Ok(process::cxi::write(&hits, shape, file)?))?);
+        written.push(whole(&out.join(name), |file| Ok(process::cxi::write(&hits, shape, None, file)?))?);
     }
     written.push(whole(&out.join("trial.toml"), |mut file| {
         std::io::Write::write_all(&mut file, trial.as_bytes())?;

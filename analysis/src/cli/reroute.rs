@@ -9,6 +9,7 @@ use crate::config::{Config, Site};
 use crate::index::{Reroute, place, reroute};
 use crate::trial::Runs;
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 /// What is to be moved.
 #[derive(Debug, Args)]

@@ -19,6 +19,7 @@ use crate::simulate::{
     SpaceGroup, Stop, need, play,
 };
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 /// What is asked for.
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ use crate::index::trials::{Applied, ApplyError, all, apply};
 use crate::inputs;
 use crate::trial::{KEYS, Parameters};
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 /// What is done with trials.
 #[derive(Debug, Subcommand)]

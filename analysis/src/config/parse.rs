@@ -20,7 +20,7 @@ pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
     let kafka_section = top.section("kafka");
     let kafka = Kafka::read(&kafka_section);
     kafka_section.finish();
-    let sites = sites(&top.section("sites"));
+    let sites: BTreeMap<SiteName, _> = top.section("sites").named(self::site);
     let names: Vec<SiteName> = sites.keys().cloned().collect();
     if let Some(site) = &site {
         known_site(&top, "site", site, &names);
@@ -45,17 +45,6 @@ pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
         http,
         log,
     })
-}
-
-fn sites(section: &Section<'_, '_>) -> BTreeMap<SiteName, Option<Site>> {
-    let mut sites = BTreeMap::new();
-    for key in section.names() {
-        match key.parse::<SiteName>() {
-            Ok(name) => drop(sites.insert(name, site(section.section(&key)))),
-            Err(why) => section.fault(&key, why.to_string()),
-        }
-    }
-    sites
 }
 
 fn site(section: Section<'_, '_>) -> Option<Site> {

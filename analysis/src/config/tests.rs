@@ -1,31 +1,9 @@
 //! The example is the reference: it parses, names every setting, and its defaults are the code's.
 
-use std::collections::BTreeSet;
-
-use lightrail_service::settings::{Book, DeValue, Section};
-use toml::de::DeTable;
+use lightrail_service::settings::example;
 
 use super::parse::whole;
 use super::*;
-
-/// The example with its comments removed: `# key = value` (defaults), and `#: ` (examples) where wanted.
-fn uncommented(examples: bool) -> String {
-    let is_setting = |text: &str| {
-        let key = text.split(" = ").next().unwrap_or_default();
-        text.contains(" = ") && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !key.is_empty()
-    };
-    EXAMPLE
-        .lines()
-        .map(|line| match line.strip_prefix("#: ") {
-            Some(rest) if examples => rest,
-            Some(_) => "",
-            None => match line.strip_prefix("# ") {
-                Some(rest) if is_setting(rest) => rest,
-                _ => line,
-            },
-        })
-        .fold(String::new(), |all, line| all + line + "\n")
-}
 
 fn faults(text: &str) -> Vec<String> {
     Config::parse(text).expect_err("it is wrong").iter().map(Fault::to_string).collect()
@@ -40,46 +18,26 @@ folder = "/data"
 #[test]
 fn the_example_parses_and_its_commented_defaults_are_the_codes() {
     let example = Config::parse(EXAMPLE).expect("the example is right");
-    let spelled_out = uncommented(false);
+    let spelled_out = example::uncommented(EXAMPLE, false);
     assert!(spelled_out.contains("\nlook = "), "the comments were not found");
     assert_eq!(example, Config::parse(&spelled_out).expect("its defaults are right"));
 }
 
 #[test]
 fn the_example_names_every_setting() {
-    let text = uncommented(true);
+    let text = example::uncommented(EXAMPLE, true);
     Config::parse(&text).unwrap_or_else(|faults| panic!("{faults:#?}"));
-    let book = Book::new(&text);
-    let (table, errors) = DeTable::parse_recoverable(&text);
-    assert!(errors.is_empty());
-    whole(Section::top(&book, table.get_ref()));
-    let asked = book.asked();
-    assert!(asked.len() > 40, "only {} settings", asked.len());
-    let named: BTreeSet<String> =
-        table.get_ref().iter().flat_map(|(key, value)| keys(key.get_ref(), value.get_ref())).collect();
+    let keys = example::Keys::of(&text, whole);
+    assert!(keys.asked.len() > 40, "only {} settings", keys.asked.len());
     // What is asked of one experiment is asked of all; a site has either a folder or a door.
-    let of_any = |key: &str| match key.strip_prefix("sites.") {
-        Some(rest) => rest.split_once('.').map(|(_, setting)| setting.to_owned()),
-        None => None,
-    };
-    let site_settings: BTreeSet<String> = named.iter().filter_map(|key| of_any(key)).collect();
-    let is_named = |key: &String| {
-        named.contains(key)
-            || of_any(key).is_some_and(|setting| site_settings.contains(&setting))
-            || named.contains(&key.replace("experiments.mfxlv9518.", "experiments.default."))
-    };
-    let missing: Vec<&String> = asked.iter().filter(|key| !is_named(key)).collect();
-    assert!(missing.is_empty(), "the example does not name {missing:?}");
-}
-
-fn keys(path: &str, value: &DeValue<'_>) -> Vec<String> {
-    let mut all = vec![path.to_owned()];
-    if let DeValue::Table(table) = value {
-        for (key, value) in table {
-            all.extend(keys(&format!("{path}.{}", key.get_ref()), value.get_ref()));
+    let missing = keys.missing(|key| {
+        let key = key.replace("experiments.mfxlv9518.", "experiments.default.");
+        match key.strip_prefix("sites.").and_then(|rest| rest.split_once('.')) {
+            Some((_, setting)) => format!("sites.{setting}"),
+            None => key,
         }
-    }
-    all
+    });
+    assert!(missing.is_empty(), "the example does not name {missing:?}");
 }
 
 #[test]

@@ -300,6 +300,35 @@ fn lcls1_images_come_from_a_proxys_container_or_a_whole_datagram() {
 }
 
 #[test]
+fn an_lcls1_epix10ka_of_one_panel_is_read_with_its_settings() {
+    use crate::formats::xtc::epix10ka::configuration;
+    use crate::formats::xtc::tests::generate::{self, datagram, leaf, segment};
+    use crate::formats::xtc::{Src, Time};
+    let panel = Src::detector(22, 0, 45, 0);
+    let settings =
+        configuration(1, 2, |_| [true, false, false, false], |_, row, _| if row < 9 { 12 } else { 0 });
+    let time = Time { seconds: 7, nanoseconds: 8, fiducial: 9 };
+    let configure = datagram(4, time, &segment(&leaf(panel, 112, 2, &settings)));
+    let big = lfn("e123-r0012-s03-c00.xtc");
+    let place = ConfigurePlace { lfn: big.clone(), offset: 0, length: configure.len() as u64 };
+    let name = "XppEndstation.0:Epix10ka.0";
+    let decoder = Decoder::new(name, Kind::Epix10ka, &[(place, configure)]).unwrap();
+    let pixels = generate::pixels(1, 352 * 384);
+    let mut payload = vec![0xff; 32];
+    payload.extend(pixels.iter().flat_map(|pixel| pixel.to_le_bytes()));
+    payload.resize(payload.len() + 4000, 0);
+    let event = datagram(12, time, &segment(&leaf(panel, 75, 3, &payload)));
+    let id = EventId::Time { seconds: 7, nanoseconds: 8, fiducial: Some(9) };
+    let whole = extent(big, 0, event.len(), ExtentKind::Dgram);
+    let setup = decoder.setup(&id, &[(&whole, &event)]).unwrap();
+    assert_eq!((decoder.shape(), setup.shape.to_string().as_str()), (Some(setup.shape), "1x352x384"));
+    let settings = setup.configuration.unwrap().values;
+    assert_eq!([0, 9 * 384, 351 * 384, 352 * 384 - 1].map(|at| settings[at]), [12, 0, 0, 16]);
+    let (frame, _) = decode(&decoder, &id, &[(whole, event.clone())]).unwrap();
+    assert_eq!(frame.pixels, Pixels::U16(pixels));
+}
+
+#[test]
 fn an_lcls1_epix10ka_brings_its_pixels_settings_and_a_wrong_name_is_the_trials_fault() {
     use crate::formats::xtc::epix10ka::configuration;
     use crate::formats::xtc::tests::generate::{self, datagram, leaf, segment};

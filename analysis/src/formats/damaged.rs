@@ -1,8 +1,12 @@
-//! Damaged copies of good bytes, for tests: bits turned, ends cut off, lengths replaced by wild ones, parts moved.
+//! Damaged copies of good bytes, for tests: bits turned, ends cut off, lengths replaced by wild ones, parts moved. With
+//! `LIGHTRAIL_SEEDS` they become what cargo-fuzz begins with.
+
+/// Damaged copies of a kind of bytes that are kept.
+const KEPT: usize = 20;
 
 /// Calls `body` with `rounds` damaged copies of `good`, the same for the same seed. `LIGHTRAIL_CAMPAIGN=1` makes a hundred times
-/// as many, others each time; the seed of what goes wrong is then printed.
-pub(crate) fn each(good: &[u8], seed: u64, rounds: usize, mut body: impl FnMut(&[u8])) {
+/// as many, others each time; the seed of what goes wrong is then printed. Some are kept for the fuzz target (see [`keep`]).
+pub(crate) fn each(target: &str, good: &[u8], seed: u64, rounds: usize, mut body: impl FnMut(&[u8])) {
     const WILD: [u32; 10] =
         [0, 1, 11, 12, 13, 0x7fff_ffff, 0x8000_0000, 0xffff_fff4, 0xffff_ffff, 0x0100_0000];
     let is_campaign = std::env::var_os("LIGHTRAIL_CAMPAIGN").is_some_and(|value| value == "1");
@@ -12,7 +16,8 @@ pub(crate) fn each(good: &[u8], seed: u64, rounds: usize, mut body: impl FnMut(&
     }
     let mut random = fastrand::Rng::with_seed(seed);
     let mut copy = Vec::new();
-    for _ in 0..rounds {
+    keep(target, good);
+    for round in 0..rounds {
         copy.clear();
         copy.extend_from_slice(good);
         for _ in 0..random.usize(1..4) {
@@ -41,6 +46,18 @@ pub(crate) fn each(good: &[u8], seed: u64, rounds: usize, mut body: impl FnMut(&
                 }
             }
         }
+        if round < KEPT {
+            keep(target, &copy);
+        }
         body(&copy);
     }
+}
+
+/// Keeps bytes for a fuzz target: in a folder of its name below `LIGHTRAIL_SEEDS`, where that is set.
+pub(crate) fn keep(target: &str, bytes: &[u8]) {
+    let Some(folder) = std::env::var_os("LIGHTRAIL_SEEDS") else { return };
+    let folder = std::path::PathBuf::from(folder).join(target);
+    std::fs::create_dir_all(&folder).expect("a folder for seeds");
+    let name = format!("{:016x}", lightrail_topics::message::stable_hash(bytes));
+    std::fs::write(folder.join(name), bytes).expect("a seed");
 }

@@ -122,7 +122,7 @@ pub fn h5(bytes: &[u8]) {
             }
         }
     }
-    let _ = (file.images(), file.shots().of(0), file.linked(), file.detector(""));
+    let _ = (file.images(), file.shots().of(0), file.linked(), file.detector(""), file.detector("/panels"));
 }
 
 /// As a stored chunk, through every filter.

@@ -10,6 +10,7 @@
 pub mod filter;
 mod layout;
 mod links;
+mod mapped;
 mod meta;
 #[cfg(test)]
 mod tests;

@@ -152,6 +152,6 @@ mod tests {
 
     #[test]
     fn damaged_copies_never_do_harm() {
-        damaged::each(&of_numpy(), 1, 2000, fuzz::npy);
+        damaged::each("npy", &of_numpy(), 1, 2000, fuzz::npy);
     }
 }

@@ -72,6 +72,6 @@ fn damaged_geometry_files_never_do_harm() {
     ];
     for (seed, name) in (0..).zip(names) {
         let bytes = std::fs::read(data.join("geometry").join(name)).expect("real data");
-        crate::formats::damaged::each(&bytes, seed, 100, crate::formats::fuzz::geometry);
+        crate::formats::damaged::each("geometry", &bytes, seed, 100, crate::formats::fuzz::geometry);
     }
 }

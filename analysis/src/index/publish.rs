@@ -16,6 +16,7 @@ use super::fit::{self, Fits, Unfit};
 use super::kept::{published_keys, read_progress};
 use super::progress::{Kept, Progress, Step};
 use super::stream::Stream;
+use super::whole::Masters;
 use super::{Join, Joined};
 use crate::config::Site;
 use crate::source::{Source, SourceError};
@@ -113,6 +114,7 @@ pub struct Publication<'p> {
     partitions: usize,
     is_resumed: bool,
     is_checked: bool,
+    masters: Masters,
     /// How long growing files are.
     sizes: BTreeMap<Lfn, u64>,
     told: usize,
@@ -158,6 +160,7 @@ impl<'p> Publication<'p> {
             partitions,
             is_resumed: false,
             is_checked: false,
+            masters: Masters::default(),
             sizes: BTreeMap::new(),
             told: 0,
             lacking: 0,

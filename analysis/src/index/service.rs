@@ -4,6 +4,7 @@
 mod publishing;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,14 +82,14 @@ pub async fn run(
         None => None,
     };
     let mut service = Service { config, place, readiness, said: BTreeMap::new() };
-    tokio::select! {
-        () = service.live() => {}
-        () = stop.cancelled() => {}
-    }
+    let outcome = tokio::select! {
+        ended = service.live() => ended.map(|never| match never {}),
+        () = stop.cancelled() => Ok(()),
+    };
     if let Some(serving) = serving {
         serving.abort();
     }
-    Ok(())
+    outcome
 }
 
 struct Service {
@@ -110,9 +111,9 @@ type Outcome = (RunInTrial, Result<(), PublishFault>);
 
 impl Service {
     /// Follows and publishes; what ends it is mended by beginning anew.
-    async fn live(&mut self) {
+    async fn live(&mut self) -> Result<Infallible, IndexError> {
         loop {
-            self.topics_are_there().await;
+            self.topics_are_there().await?;
             let error = match self.follow().await {
                 Ok(never) => match never {},
                 Err(error) => error,
@@ -133,7 +134,7 @@ impl Service {
     }
 
     /// Kafka must be there with our topics; one that keeps its messages too short is said at every start.
-    async fn topics_are_there(&self) {
+    async fn topics_are_there(&self) -> Result<(), KafkaError> {
         let (partitions, replication) = self.config.kafka.partitions_and_replication();
         let names = &self.place.topics;
         let mut specs = names.analysis_specs(&self.place.sites, partitions, replication);
@@ -141,11 +142,8 @@ impl Service {
         specs.dedup_by(|a, b| a.name == b.name);
         let admin = Admin::new(&self.place.connection, Duration::from_secs(10));
         let made_by = "lightrail-analysis and lightrail-mover";
-        let reports = lightrail_service::topics::described(&admin, &specs, made_by, |why| {
-            self.says(Readiness::waits(why));
-        })
-        .await;
-        lightrail_service::topics::warn(&reports, metric::SHORT_RETENTION);
+        let says = |why| self.says(Readiness::waits(why));
+        lightrail_service::topics::awaited(&admin, &specs, made_by, metric::SHORT_RETENTION, says).await
     }
 
     /// What is followed beside the analysis' own topics.
@@ -162,7 +160,7 @@ impl Service {
         rules.default.streaming || rules.named.values().any(|rules| rules.streaming)
     }
 
-    async fn follow(&mut self) -> Result<std::convert::Infallible, KafkaError> {
+    async fn follow(&mut self) -> Result<Infallible, KafkaError> {
         let mut board = Board::new(self.place.site.clone(), self.config.experiments.clone());
         let topics: Topics = self.place.topics.clone();
         let (connection, patience) = (self.place.connection.clone(), self.place.patience);

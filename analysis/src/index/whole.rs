@@ -1,5 +1,7 @@
-//! Files that hold whole images: HDF5 (one per row of the dataset) and CBF (one per file). Pure.
+//! Files that hold whole images: HDF5 (one per row of the dataset) and CBF (one per file); and what an HDF5 master file, which
+//! only points to others, says of theirs. Pure.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use lightrail_topics::{EventId, Lfn};
 use super::Joined;
 use super::join::epoch;
 use crate::formats::FormatError;
-use crate::formats::h5::H5;
+use crate::formats::h5::{H5, Shots};
 
 /// The images of an HDF5 file.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +63,53 @@ pub fn hdf5(lfn: &Lfn, file: &H5, detector: &str) -> Result<Whole, FormatError> 
     Ok(whole)
 }
 
+/// The files of a run that only point to others, and how many images those have. What a master file says of photon energy and
+/// distance holds for the images in its files, which say nothing of it themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Masters {
+    masters: Vec<(Vec<Lfn>, Shots)>,
+    counts: BTreeMap<Lfn, usize>,
+}
+
+impl Masters {
+    /// A master file that points to these files, by the names that its links have, in the order of their images.
+    pub fn add(&mut self, master: &Lfn, names: &[String], shots: Shots) {
+        self.masters.push((names.iter().filter_map(|name| beside(master, name)).collect(), shots));
+    }
+
+    /// A file that has images.
+    pub fn count(&mut self, lfn: &Lfn, whole: &Whole) {
+        self.counts.insert(lfn.clone(), whole.images.len() + whole.missing.len());
+    }
+
+    /// Gives images of a file what the masters say of them. Where it is not known how many images lie in the files before it,
+    /// that is only what holds for all.
+    pub fn complete(&self, lfn: &Lfn, images: &mut [Joined]) {
+        for (files, shots) in &self.masters {
+            let Some(at) = files.iter().position(|file| file == lfn) else { continue };
+            let before: Option<usize> = files[..at].iter().map(|file| self.counts.get(file)).sum();
+            for image in &mut *images {
+                let number = match image.event {
+                    EventId::Frame { frame, .. } => before.map(|before| before + frame as usize),
+                    EventId::Time { .. } => None,
+                };
+                let told = number.map_or_else(|| shots.of_all(), |number| shots.of(number));
+                let shot = &mut image.shot;
+                shot.photon_energy = shot.photon_energy.or(told.photon_energy);
+                shot.detector_distance = shot.detector_distance.or(told.detector_distance);
+                shot.pulse_id = shot.pulse_id.or(told.pulse_id);
+            }
+        }
+    }
+}
+
+/// A file in the same folder that a link names; nothing where it lies in another.
+pub fn beside(lfn: &Lfn, name: &str) -> Option<Lfn> {
+    let name = name.strip_prefix("./").unwrap_or(name);
+    let plain = !name.is_empty() && !name.contains('/');
+    plain.then(|| format!("{}{name}", lfn.folder()).parse().ok()).flatten()
+}
+
 /// The image of a CBF file of that many bytes: all of it.
 pub fn cbf(lfn: &Lfn, size: u64) -> Joined {
     Joined {
@@ -104,5 +153,34 @@ mod tests {
         assert_eq!(absent.to_string(), "there is no dataset /entry/data in the HDF5 file");
         let one = cbf(&"/cxi/cxi78513/cbf/a.cbf".parse().unwrap(), 77);
         assert_eq!((one.event.to_string().as_str(), one.extents[0].length), ("a.cbf:0", 77));
+    }
+
+    #[test]
+    fn what_a_master_file_says_holds_for_the_images_that_it_points_to() {
+        let lfn = |name: &str| -> Lfn { format!("/mfx/mfxlv9518/hdf5/{name}").parse().unwrap() };
+        let image =
+            |file: &Lfn, frame| Joined { event: EventId::Frame { file: file.into(), frame }, ..cbf(file, 1) };
+        let (one, two) = (lfn("a_000001.h5"), lfn("a_000002.h5"));
+        let shots = Shots { energy: vec![1.0, 2.0, 3.0, 4.0, 5.0], distance: vec![0.1], ..Shots::default() };
+        let mut masters = Masters::default();
+        masters.add(
+            &lfn("a_master.h5"),
+            &["./a_000001.h5".to_owned(), "a_000002.h5".to_owned(), "/x/a.h5".to_owned()],
+            shots,
+        );
+        let told = |masters: &Masters, file: &Lfn, frames: &[u32]| {
+            let mut images: Vec<Joined> = frames.iter().map(|frame| image(file, *frame)).collect();
+            masters.complete(file, &mut images);
+            images
+                .iter()
+                .map(|image| (image.shot.photon_energy, image.shot.detector_distance))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(&masters, &one, &[0, 2]), [(Some(1.0), Some(0.1)), (Some(3.0), Some(0.1))]);
+        assert_eq!(told(&masters, &two, &[1]), [(None, Some(0.1))], "nobody knows yet how many come before");
+        // The second of three is not stored, and counts.
+        masters.count(&one, &Whole { images: vec![image(&one, 0), image(&one, 2)], missing: vec![1] });
+        assert_eq!(told(&masters, &two, &[1, 2]), [(Some(5.0), Some(0.1)), (None, Some(0.1))]);
+        assert_eq!(told(&masters, &lfn("other.h5"), &[0]), [(None, None)]);
     }
 }

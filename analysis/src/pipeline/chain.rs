@@ -189,8 +189,8 @@ impl Chain {
         self.process_at(Level::best(), workspace, images)
     }
 
-    /// [`Chain::process`] with chosen instructions.
-    pub(super) fn process_at(
+    /// [`Chain::process`] with chosen instructions: the outcome is the same, the time is not.
+    pub fn process_at(
         &self,
         level: Level,
         workspace: &mut Workspace,

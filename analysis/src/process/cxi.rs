@@ -1,5 +1,6 @@
 //! The spots of hits as the CXI peak list that Cheetah writes and CrystFEL reads (`--peaks=cxi`): counts in
-//! `/entry_1/result_1/nPeaks`, places and intensities in arrays of as many columns as the richest image has spots.
+//! `/entry_1/result_1/nPeaks`, places and intensities in arrays of as many columns as the richest image has spots. Beside them,
+//! where they are wanted, the images: CrystFEL looks for a peak list in the file of its images.
 //!
 //! Places are indices of the data array as Cheetah and CrystFEL lay it out in one plane ([`slab`]), whole numbers the centres of
 //! pixels, which is what CrystFEL expects of such files (it adds the half pixel itself).
@@ -10,6 +11,7 @@ use hdf5_writer::{AttributeBuilder, DatasetBuilder, Error, Hdf5Builder, Hdf5Writ
 
 use super::table::{Row, unix_seconds};
 use crate::frame::Shape;
+use crate::geometry::Geometry;
 use crate::pipeline::Spot;
 
 /// An array's name, and what of a spot stands in it.
@@ -36,8 +38,48 @@ pub fn place(spot: &Spot, shape: Shape) -> [f32; 2] {
     [left as f32 + spot.fast, top as f32 + spot.slow]
 }
 
-/// Writes the hits among rows that all have images of one shape. Without hits the lists are empty, but there.
-pub fn write<W: Write + Seek>(rows: &[&Row], shape: Shape, to: W) -> Result<(), Error> {
+/// The images that stand beside the lists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planes {
+    /// Calibrated `f32`, little endian, image after image of rows of the plane ([`laid`]).
+    pub values: Vec<u8>,
+    /// One plane for all of them: 1 where a pixel is bad.
+    pub mask: Vec<u16>,
+}
+
+/// An image's pixels, panel after panel, laid out in the plane ([`slab`]); zero where there is none.
+pub fn laid<T: Copy + Default>(pixels: &[T], shape: Shape) -> Vec<T> {
+    let ((rows, columns), down) = (slab(shape), blocks_down(shape));
+    let mut plane = vec![T::default(); rows * columns];
+    for (number, row) in pixels.chunks_exact(shape.columns.max(1)).enumerate() {
+        let (panel, line) = (number / shape.rows, number % shape.rows);
+        let at = (panel % down * shape.rows + line) * columns + panel / down * shape.columns;
+        plane[at..at + row.len()].copy_from_slice(row);
+    }
+    plane
+}
+
+/// The geometry of the plane for that of the panels of that shape: the counterpart of [`Geometry::for_shape`].
+pub fn plane(geometry: &Geometry, shape: Shape) -> Geometry {
+    let down = blocks_down(shape);
+    let mut plane = geometry.clone();
+    for panel in &mut plane.panels {
+        let (row, column) = (panel.panel % down * shape.rows, panel.panel / down * shape.columns);
+        panel.rows = panel.rows.start + row..panel.rows.end + row;
+        panel.columns = panel.columns.start + column..panel.columns.end + column;
+        panel.panel = 0;
+    }
+    plane
+}
+
+/// Writes the hits among rows that all have images of one shape, with their images where they are given. Without hits the lists
+/// are empty, but there.
+pub fn write<W: Write + Seek>(
+    rows: &[&Row],
+    shape: Shape,
+    planes: Option<Planes>,
+    to: W,
+) -> Result<(), Error> {
     let most = rows.iter().map(|row| row.spots.len()).max().unwrap_or(0).max(1);
     let lists = [rows.len() as u64, most as u64];
     let spots = |of: &dyn Fn(&Spot) -> f32| -> Vec<f32> {
@@ -70,6 +112,13 @@ pub fn write<W: Write + Seek>(rows: &[&Row], shape: Shape, to: W) -> Result<(), 
             file.dataset(DatasetBuilder::typed_data(format!("entry_1/result_1/{name}"), lists, &spots(of))?);
     }
     let (slow, fast) = slab(shape);
+    if let Some(Planes { values, mask }) = planes {
+        let plane = [slow as u64, fast as u64];
+        let data = [rows.len() as u64, plane[0], plane[1]];
+        file = file
+            .dataset(DatasetBuilder::typed::<f32>("entry_1/data_1/data", data).raw_data(values))
+            .dataset(DatasetBuilder::typed_data("entry_1/data_1/mask", plane, &mask)?);
+    }
     let layout = format!(
         "indices of a plane of {slow} x {fast} pixels (slow x fast), whole numbers are pixel centres"
     );
@@ -116,7 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::geometry::{Geometry, Panel};
+    use crate::geometry::Panel;
 
     proptest! {
         #[test]
@@ -139,6 +188,12 @@ mod tests {
             let laid = Geometry { panels, distance: 0.1 }.for_shape(shape).unwrap();
             prop_assert_eq!(laid.panels[0].panel, usize::from(panel));
             prop_assert_eq!((laid.panels[0].columns.start, laid.panels[0].rows.start), (fast, slow));
+            // And back: the geometry of the plane, and the pixel in it.
+            prop_assert_eq!(super::plane(&laid, shape).panels[0].clone(), one(x, y));
+            let mut pixels = vec![0_u16; shape.len()];
+            pixels[usize::from(panel) * shape.panel_len() + slow * 388 + fast] = 7;
+            let flat = super::laid(&pixels, shape);
+            prop_assert_eq!(flat.iter().position(|pixel| *pixel == 7), Some(y * 1552 + x));
         }
     }
 }

@@ -133,7 +133,7 @@ fn spots_as_a_peak_list() {
     let hits: Vec<&Row> = rows.iter().filter(|row| row.outcome == Outcome::Hit).collect();
     let shape = Shape { panels: 4, rows: 512, columns: 1024 };
     let mut file = Cursor::new(Vec::new());
-    cxi::write(&hits, shape, &mut file).unwrap();
+    cxi::write(&hits, shape, None, &mut file).unwrap();
     let file = H5::of_bytes(file.into_inner()).unwrap();
     let of = |name: &str| file.numbers(&format!("/entry_1/result_1/{name}")).unwrap();
     assert_eq!(of("nPeaks"), [2.0, 1.0]);
@@ -148,7 +148,7 @@ fn spots_as_a_peak_list() {
     assert_eq!(dims[0].dims, [2, 2]);
     // Without hits there is a file too.
     let mut none = Cursor::new(Vec::new());
-    cxi::write(&[], shape, &mut none).unwrap();
+    cxi::write(&[], shape, None, &mut none).unwrap();
     assert!(H5::of_bytes(none.into_inner()).unwrap().has("/entry_1/result_1/nPeaks"));
 }
 

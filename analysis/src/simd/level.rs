@@ -2,7 +2,7 @@
 
 /// A set of instructions that this processor was seen to have. Made only by [`Level::best`] and [`Level::all`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Level(pub(super) Set);
+pub struct Level(pub(super) Set);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Set {
@@ -15,10 +15,10 @@ pub(super) enum Set {
 
 impl Level {
     /// What every processor has.
-    pub(crate) const PORTABLE: Self = Self(Set::Portable);
+    pub const PORTABLE: Self = Self(Set::Portable);
 
     /// The widest that this processor has. Cheap: the answer is kept by the standard library.
-    pub(crate) fn best() -> Self {
+    pub fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f")
@@ -35,9 +35,8 @@ impl Level {
         Self::PORTABLE
     }
 
-    /// All that this processor has, for comparing them.
-    #[cfg(test)]
-    pub(crate) fn all() -> Vec<Self> {
+    /// All that this processor has, from the narrowest to the widest, for comparing them.
+    pub fn all() -> Vec<Self> {
         let mut all = vec![Self::PORTABLE];
         #[cfg(target_arch = "x86_64")]
         {
@@ -49,6 +48,17 @@ impl Level {
             }
         }
         all
+    }
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Set::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => "AVX-512",
+        }
     }
 }
 

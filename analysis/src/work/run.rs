@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::identity::Identity;
 use super::powder::Sums;
-use super::reading::{Buffers, Tables, line};
+use super::reading::{Buffers, Tables};
 use super::rival::{Looks, Slot};
 use super::session::{Crew, End, session};
 use super::stages::{Chained, Stages};
@@ -249,26 +249,9 @@ async fn begin(life: &mut Life) -> Result<(), WorkError> {
     let (partitions, replication) = life.config.kafka.partitions_and_replication();
     let sites = [life.identity.site.clone()];
     let specs = life.topics.analysis_specs(&sites, partitions, replication);
-    let mut wait = Duration::from_millis(250);
-    let reports = loop {
-        match life.admin.describe(&specs).await {
-            Ok(reports) => break reports,
-            Err(error @ KafkaError::Settings(_)) => return Err(error.into()),
-            Err(error) => {
-                let hint = match error {
-                    KafkaError::UnknownTopic(_) => "; make them with `lightrail-analysis topics --create`",
-                    _ => "",
-                };
-                life.says(Readiness::waits(format!(
-                    "waits for kafka and its topics: {}{hint}",
-                    line(&error)
-                )));
-            }
-        }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(5));
-    };
-    lightrail_service::topics::warn(&reports, metric::SHORT_RETENTION);
+    let says = |why| life.says(Readiness::waits(why));
+    let (short, made_by) = (metric::SHORT_RETENTION, "lightrail-analysis");
+    lightrail_service::topics::awaited(&life.admin, &specs, made_by, short, says).await?;
     life.has_dead_letters = life.admin.partitions(&life.topics.name(Topic::DeadLetters)).await.is_ok();
     if !life.has_dead_letters {
         tracing::warn!("there is no topic for dead letters; what cannot be understood is only logged");

@@ -19,6 +19,41 @@ def same(text, value):
     return value is not None and type(value)(text) == value
 
 
+def images(folder, hits):
+    """The hits' images as CrystFEL finds them: each peak's pixel is brighter than the ring around it; how many there are."""
+    listed = os.path.join(folder, "hits.lst")
+    if not os.path.exists(listed):
+        return None
+    with open(os.path.join(folder, "hits.geom")) as file:
+        keys = dict(line.strip().split(" = ", 1) for line in file if " = " in line and not line.startswith(";"))
+    assert keys["dim0"] == "%" and keys["dim1"] == "ss" and keys["dim2"] == "fs", keys
+    with open(listed) as file:
+        names = file.read().split()
+    counts, seen = [], 0
+    for name in names:
+        with h5py.File(os.path.join(folder, name), "r") as cxi:
+            data, mask = cxi[keys["data"]], cxi[keys["mask"]][()]
+            peaks = cxi[keys["peak_list"]]
+            n = peaks["nPeaks"][()]
+            assert cxi[keys["photon_energy"]].shape == n.shape and data.shape == (len(n), *mask.shape), data
+            assert data.dtype == numpy.dtype("<f4") and set(numpy.unique(mask)) <= {0, 1}
+            ends = [int(keys[key]) + 1 for key in ("p0a0/max_ss", "p0a0/max_fs") if key in keys]
+            assert all(end <= size for end, size in zip(ends, mask.shape)), ends
+            for number, count in enumerate(n):
+                image, seen = data[number], seen + 1
+                assert not image[mask == 1].any(), "bad pixels are empty"
+                x = numpy.rint(peaks["peakXPosRaw"][number, :count]).astype(int)
+                y = numpy.rint(peaks["peakYPosRaw"][number, :count]).astype(int)
+                inner = (x > 4) & (y > 4) & (x < mask.shape[1] - 5) & (y < mask.shape[0] - 5)
+                pairs = list(zip(x[inner], y[inner]))
+                near = [image[b - 1 : b + 2, a - 1 : a + 2].max() for a, b in pairs]
+                around = [numpy.nanmedian(image[b - 4 : b + 5, a - 4 : a + 5]) for a, b in pairs]
+                assert (numpy.array(near) > numpy.array(around)).all()
+            counts += n.tolist()
+    assert counts == [int(row["spots"]) for row in hits], counts
+    return seen
+
+
 def main(folder):
     with open(os.path.join(folder, "results.csv"), newline="") as file:
         rows = list(csv.DictReader(file))
@@ -63,6 +98,7 @@ def main(folder):
             "spots": int(counts.sum()),
             "plane": [slow, fast],
             "lists": list(x.shape),
+            "images": images(folder, hits),
             "types": {field.name: str(field.type) for field in table.schema},
         }
     print(json.dumps(told))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lightrail_analysis::frame::{Frame, Pixels, Shot};
-use lightrail_analysis::pipeline::{Chain, Workspace};
+use lightrail_analysis::pipeline::{Chain, Level, Workspace};
 use lightrail_analysis::simulate::{Image, Model, Plan, Simulator, Wanted};
 
 use super::{found, peer};
@@ -38,6 +38,9 @@ pub(super) fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
     }
     let (mut batches, mut single, mut hit, mut miss, mut theirs, mut read) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    // What an older processor would be asked for.
+    let narrower: Vec<Level> = Level::all().into_iter().filter(|level| *level != Level::best()).collect();
+    let mut by_level = vec![Vec::new(); narrower.len()];
     let constants = vec![1_u64; chain.calibration().shape().len() * CONSTANTS / size_of::<u64>()];
     for round in 0..rounds {
         batches.push(timed(&chain, &mut workspace, &images, BATCH)?);
@@ -45,6 +48,9 @@ pub(super) fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
             let share = FRAMES / rounds;
             let took = (round * share..(round + 1) * share).map(|i| Ok(peer.find(i)?.1));
             theirs.push(milliseconds(took.sum::<anyhow::Result<Duration>>()?, share));
+        }
+        for (level, took) in narrower.iter().zip(&mut by_level) {
+            took.push(timed_at(*level, &chain, &mut workspace, &images, BATCH)?);
         }
         single.push(timed(&chain, &mut workspace, &images, 1)?);
         miss.push(timed(&chain, &mut workspace, &misses, BATCH)?);
@@ -65,6 +71,13 @@ pub(super) fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
         "{name}; peer: raw data read once, {CONSTANTS} B/pixel of constants once per batch of {BATCH}"
     );
     rows.push(Row::against(against, unit, &batches, &read, Bar::Told));
+    for (level, took) in narrower.iter().zip(&by_level) {
+        let of = format!("the same, {} only instead of {}", level.name(), Level::best().name());
+        rows.push(match theirs.as_slice() {
+            [] => Row::alone(of, unit, took),
+            theirs => Row::against(of + "; peer: psana's", unit, took, theirs, Bar::Told),
+        });
+    }
     rows.push(Row::alone("the same, images one by one", unit, &single));
     rows.push(Row::alone("the same, misses", unit, &miss));
     rows.push(Row::alone("the same, hits", unit, &hit));
@@ -96,9 +109,20 @@ fn timed(
     images: &[(&Frame, &Shot)],
     batch: usize,
 ) -> anyhow::Result<f64> {
+    timed_at(Level::best(), chain, workspace, images, batch)
+}
+
+/// The same with chosen instructions.
+fn timed_at(
+    level: Level,
+    chain: &Chain,
+    workspace: &mut Workspace,
+    images: &[(&Frame, &Shot)],
+    batch: usize,
+) -> anyhow::Result<f64> {
     let begun = cpu()?;
     for images in images.chunks(batch) {
-        for outcome in chain.process(workspace, images) {
+        for outcome in chain.process_at(level, workspace, images) {
             black_box(outcome?);
         }
     }

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::anyhow;
-use lightrail_service::who;
+use anyhow::Context as _;
+use lightrail_service::{say, who};
 use lightrail_topics::events::Route;
-use lightrail_topics::kafka::{Acks, Admin, Connection, KafkaError, PlainProducer};
+use lightrail_topics::kafka::{Acks, Admin, Connection, PlainProducer};
 use lightrail_topics::topic::{Topic, Topics};
 use lightrail_topics::{Millis, SiteName, message};
 
@@ -17,27 +17,16 @@ use lightrail_service::command::Failure;
 /// The deadline of each call.
 const WITHIN: Duration = Duration::from_secs(20);
 
-fn connection(config: &Config) -> Result<Connection, Failure> {
-    let connection = config.kafka.connection(format!("{}-cli", config.mover));
-    connection.map_err(|why| Failure::Usage(anyhow::Error::new(why)))
-}
-
-fn names(config: &Config) -> Result<Topics, Failure> {
-    config.kafka.topics().map_err(|why| Failure::Usage(anyhow!(why)))
-}
-
-fn said(bootstrap: String) -> impl FnOnce(KafkaError) -> Failure {
-    move |why| Failure::Other(anyhow::Error::new(why).context(format!("kafka at {bootstrap} does not do it")))
+/// A connection of the command line's own, and the topics' names.
+fn reach(config: &Config) -> Result<(Connection, Topics), Failure> {
+    Ok((config.kafka.connection(format!("{}-cli", config.mover))?, config.kafka.topics()?))
 }
 
 /// Compares our topics with what they should be, and makes what is missing if told to.
 pub(super) async fn topics(config: &Config, create: bool) -> Result<(), Failure> {
+    let (connection, names) = reach(config)?;
     let (partitions, replication) = config.kafka.partitions_and_replication();
-    let specs = names(config)?.specs(partitions, replication);
-    let admin = Admin::new(&connection(config)?, WITHIN);
-    let reports = if create { admin.create_topics(&specs).await } else { admin.describe(&specs).await };
-    let reports = reports.map_err(said(config.kafka.bootstrap_servers()))?;
-    lightrail_service::topics::report(&reports, |line| say!("{line}")).map_err(Failure::Other)
+    lightrail_service::topics::command(&connection, &names.specs(partitions, replication), create).await
 }
 
 /// Puts the routes of a file on Kafka.
@@ -46,12 +35,11 @@ pub(super) async fn apply_routes(config: &Config, file: &Path) -> Result<(), Fai
         .map_err(|source| ConfigError::Unreadable { path: file.to_owned(), source })?;
     let lines = RouteLine::parse(&text, &config.sites.keys().cloned().collect::<Vec<_>>())
         .map_err(|faults| ConfigError::Faults { path: file.to_owned(), faults })?;
-    let connection = connection(config)?;
-    let topic = names(config)?.name(Topic::Routes);
-    let bootstrap = config.kafka.bootstrap_servers();
-    let failed = |why| said(bootstrap.clone())(why);
-    Admin::new(&connection, WITHIN).reach().await.map_err(&failed)?;
-    let producer = PlainProducer::start(&connection, Acks::All, WITHIN).map_err(&failed)?;
+    let (connection, names) = reach(config)?;
+    let topic = names.name(Topic::Routes);
+    let refused = || format!("kafka at {} does not do it", connection.bootstrap);
+    Admin::new(&connection, WITHIN).reach().await.with_context(refused)?;
+    let producer = PlainProducer::start(&connection, Acks::All, WITHIN).with_context(refused)?;
     let (who, at) = (who(), SystemClock.now());
     for line in lines {
         let said = message_of(&line, &who, at);
@@ -61,11 +49,8 @@ pub(super) async fn apply_routes(config: &Config, file: &Path) -> Result<(), Fai
         producer
             .send(&topic, Some(said.key.as_bytes()), &headers, said.payload.as_deref())
             .await
-            .map_err(&failed)
-            .map_err(|failure| match failure {
-                Failure::Other(why) => Failure::Other(why.context(format!("route of {}", line.experiment))),
-                other => other,
-            })?;
+            .with_context(refused)
+            .with_context(|| format!("route of {}", line.experiment))?;
         match &line.route {
             Some(route) => {
                 let to: Vec<&str> = route.to.iter().map(SiteName::as_str).collect();

@@ -16,6 +16,7 @@ use super::remote::Remote;
 use crate::config::near;
 use crate::view::{NotKnown, Readiness, RunFilter, RunView, TransferFilter, TransferView, WhyView};
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 /// How often a watcher asks.
 const EVERY: Duration = Duration::from_secs(1);

@@ -1,32 +1,9 @@
 //! The example is the reference: it parses, names every setting, and its defaults are the code's.
 
-use std::collections::BTreeSet;
-
-use toml::de::DeTable;
-
-use lightrail_service::settings::{Book, Section};
+use lightrail_service::settings::example;
 
 use super::parse::whole;
 use super::*;
-
-/// The example with its comments removed: `# key = value` (defaults), and `#: ` (examples) where wanted.
-fn uncommented(examples: bool) -> String {
-    let is_setting = |text: &str| {
-        let key = text.split(" = ").next().unwrap_or_default();
-        text.contains(" = ") && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !key.is_empty()
-    };
-    EXAMPLE
-        .lines()
-        .map(|line| match line.strip_prefix("#: ") {
-            Some(rest) if examples => rest,
-            Some(_) => "",
-            None => match line.strip_prefix("# ") {
-                Some(rest) if is_setting(rest) => rest,
-                _ => line,
-            },
-        })
-        .fold(String::new(), |all, line| all + line + "\n")
-}
 
 fn faults(text: &str) -> Vec<String> {
     Config::parse(text).expect_err("it is wrong").iter().map(Fault::to_string).collect()
@@ -47,7 +24,7 @@ prefix = "/data"
 #[test]
 fn the_example_parses_and_its_commented_defaults_are_the_codes() {
     let example = Config::parse(EXAMPLE).expect("the example is right");
-    let spelled_out = uncommented(false);
+    let spelled_out = example::uncommented(EXAMPLE, false);
     assert!(spelled_out.contains("\nstall = "), "the comments were not found");
     let mut spelled_out = Config::parse(&spelled_out).expect("its defaults are right");
     // A site's limits stand once, at NERSC; at SLAC they are the same defaults.
@@ -60,38 +37,18 @@ fn the_example_parses_and_its_commented_defaults_are_the_codes() {
 #[test]
 fn the_example_names_every_setting() {
     // Two that exclude each other cannot both be there; each pair is one setting in two ways.
-    let text = uncommented(true);
+    let text = example::uncommented(EXAMPLE, true);
     let without_env: String =
         text.lines().filter(|l| !l.contains("_env = ")).flat_map(|l| [l, "\n"]).collect();
     Config::parse(&without_env).unwrap_or_else(|faults| panic!("{faults:#?}"));
 
-    let book = Book::new(&text);
-    let (table, errors) = DeTable::parse_recoverable(&text);
-    assert!(errors.is_empty());
-    whole(Section::top(&book, table.get_ref()));
-    let asked = book.asked();
-    assert!(asked.len() > 80, "only {} settings", asked.len());
-    let named: BTreeSet<String> =
-        table.get_ref().iter().flat_map(|(k, v)| keys(k.get_ref(), v.get_ref())).collect();
+    let keys = example::Keys::of(&text, whole);
+    assert!(keys.asked.len() > 80, "only {} settings", keys.asked.len());
     // What is asked of one site or experiment is the same for all.
-    let of_any = |key: &str| {
+    let missing = keys.missing(|key| {
         key.replace("sites.SLAC.", "sites.NERSC.").replace("experiments.mfxlv9518.", "experiments.default.")
-    };
-    let missing: Vec<&String> = asked.iter().filter(|key| !named.contains(&of_any(key))).collect();
+    });
     assert!(missing.is_empty(), "the example does not name {missing:?}");
-}
-
-fn keys(path: &str, value: &toml::de::DeValue<'_>) -> Vec<String> {
-    let mut all = vec![path.to_owned()];
-    let tables = match value {
-        toml::de::DeValue::Table(table) => vec![table],
-        toml::de::DeValue::Array(list) => list.iter().filter_map(|item| item.get_ref().as_table()).collect(),
-        _ => Vec::new(),
-    };
-    for (key, value) in tables.into_iter().flatten() {
-        all.extend(keys(&format!("{path}.{}", key.get_ref()), value.get_ref()));
-    }
-    all
 }
 
 #[test]

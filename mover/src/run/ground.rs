@@ -11,7 +11,7 @@ use lightrail_topics::kafka::{
 use lightrail_topics::{Event, Millis, Topic, Topics, decode, message};
 
 use super::doers::chain;
-use super::{Life, RunError};
+use super::{Life, Phase, RunError};
 use crate::clock::Clock;
 use crate::config::StartFrom;
 use crate::ledger::rows::PartitionKey;
@@ -46,46 +46,16 @@ impl Ground<'_> {
         topics.iter().map(|topic| self.topics.name(*topic)).collect()
     }
 
+    /// Kafka must be there with our own topics; one that keeps its messages too short is said at every start.
     pub(super) async fn await_kafka(&self) -> Result<(), RunError> {
-        let bootstrap = self.life.config.kafka.bootstrap_servers();
-        self.life.phase(format!("waits for Kafka at {bootstrap}"));
-        let mut wait = Duration::from_millis(250);
-        loop {
-            match self.admin.reach().await {
-                Ok(()) => return Ok(()),
-                Err(error @ KafkaError::Settings(_)) => return Err(error.into()),
-                Err(error) => self.life.phase(format!("waits for Kafka at {bootstrap}: {}", chain(&error))),
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_secs(5));
-        }
-    }
-
-    /// Our own topics must be there; one that keeps its messages too short is said at every start.
-    pub(super) async fn await_topics(&self) {
-        let config = &self.life.config.kafka;
-        let partitions = i32::try_from(config.partitions).unwrap_or(i32::MAX);
-        let mut specs =
-            self.topics.specs(partitions, config.replication.map_or(-1, |n| i32::try_from(n).unwrap_or(-1)));
+        let (partitions, replication) = self.life.config.kafka.partitions_and_replication();
+        let mut specs = self.topics.specs(partitions, replication);
         let ours = [&READ_BACK[..], &[Topic::Routes, Topic::RoutesOverride, Topic::DeadLetters]].concat();
         specs.retain(|spec| ours.iter().any(|topic| self.topics.name(*topic) == spec.name));
-        loop {
-            match self.admin.describe(&specs).await {
-                Ok(reports) => {
-                    lightrail_service::topics::warn(&reports, crate::metric::SHORT_RETENTION);
-                    return;
-                }
-                Err(error) => {
-                    let hint = if matches!(error, KafkaError::UnknownTopic(_)) {
-                        "; make them with `lightrail-mover topics --create`"
-                    } else {
-                        ""
-                    };
-                    self.life.phase(format!("waits for its topics: {}{hint}", chain(&error)));
-                }
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
+        self.life.phase(format!("waits for kafka at {}", self.life.config.kafka.bootstrap_servers()));
+        let (short, says) =
+            (crate::metric::SHORT_RETENTION, |why| drop(self.life.phase.send_replace(Phase::Starting(why))));
+        Ok(lightrail_service::topics::awaited(&self.admin, &specs, "lightrail-mover", short, says).await?)
     }
 
     /// Asks Kafka until it answers.

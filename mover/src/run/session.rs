@@ -71,7 +71,6 @@ pub(super) async fn session(life: &Life, journal: SledJournal, opened: Opened) -
 impl Ground<'_> {
     async fn live(&self, mut journal: Box<dyn Journal>, opened: Opened) -> Result<End, RunError> {
         self.await_kafka().await?;
-        self.await_topics().await;
         if self.life.options.take_over {
             self.take_place().await?;
         } else if let Some(who) =

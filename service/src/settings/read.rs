@@ -2,8 +2,9 @@
 //! `check-config` names them all. Knows nothing of what the settings mean; opens nothing.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -192,6 +193,21 @@ impl<'b, 't> Section<'b, 't> {
             self.table.into_iter().flat_map(|t| t.keys()).map(|k| k.get_ref().to_string()).collect();
         self.known.borrow_mut().extend(names.iter().cloned());
         names
+    }
+
+    /// The tables inside this one whose names the user chooses, such as sites: each read by `of`. A name that is none is a fault.
+    pub fn named<K, T>(&self, of: impl Fn(Section<'b, 't>) -> T) -> BTreeMap<K, T>
+    where
+        K: FromStr<Err: fmt::Display> + Ord,
+    {
+        let mut all = BTreeMap::new();
+        for name in self.names() {
+            match name.parse::<K>() {
+                Ok(key) => drop(all.insert(key, of(self.section(&name)))),
+                Err(why) => self.fault(&name, why.to_string()),
+            }
+        }
+        all
     }
 
     /// Says of every setting that nobody asked for that it is unknown.

@@ -11,6 +11,7 @@ use crate::decide::{Book, Verdict};
 use crate::follow;
 use crate::run::{limits, now};
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 pub(super) async fn explain(
     config: &Config,

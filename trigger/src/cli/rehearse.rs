@@ -16,6 +16,7 @@ use crate::decide::{Fired, rehearse};
 use crate::follow;
 use crate::run::{limits, now};
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 /// Which rules, and which past.
 #[derive(Debug, Args)]

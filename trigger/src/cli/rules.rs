@@ -16,6 +16,7 @@ use super::kafka::reach;
 use crate::config::{Config, Fault};
 use crate::run::now;
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 /// What says it.
 pub(super) const SOURCE: &str = "lightrail-trigger/rules";

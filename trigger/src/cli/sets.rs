@@ -17,6 +17,7 @@ use super::rules::{SOURCE, publisher};
 use crate::config::{Config, Fault};
 use crate::run::now;
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 /// What is done with tags.
 #[derive(Debug, Subcommand)]

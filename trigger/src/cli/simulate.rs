@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lightrail_service::command::{self, Failure};
+use lightrail_service::say;
 
 use crate::simulate::Facility;
 use crate::simulate::scenario::Scenario;

@@ -75,7 +75,7 @@ pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
     }
     kafka_section.finish();
     let sites_section = top.section("sites");
-    let sites = sites(&sites_section);
+    let sites: BTreeMap<SiteName, _> = sites_section.named(site);
     if sites.is_empty() {
         top.fault("sites", "names no site: say [sites.NERSC] and how jobs run there");
     }
@@ -109,17 +109,6 @@ pub(super) fn whole(top: Section<'_, '_>) -> Option<Config> {
         listen,
         log,
     })
-}
-
-fn sites(section: &Section<'_, '_>) -> BTreeMap<SiteName, Option<Site>> {
-    let mut sites = BTreeMap::new();
-    for key in section.names() {
-        match key.parse::<SiteName>() {
-            Ok(name) => drop(sites.insert(name, site(section.section(&key)))),
-            Err(why) => section.fault(&key, why.to_string()),
-        }
-    }
-    sites
 }
 
 /// A path that nodes see: whole, and of letters that mean nothing to a scheduler.

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::formats::{damaged, fuzz};
 
 const NAMES: [&str; 2] = ["idx-20130301060858401.cbf", "idx-20130301060858701.cbf"];
 
@@ -240,7 +241,9 @@ proptest! {
 fn damaged_copies_of_real_files_are_errors_or_images() {
     let Some(files) = real("damaged_copies_of_real_files_are_errors_or_images") else { return };
     let mut random = fastrand::Rng::with_seed(17);
+    damaged::each("cbf", &small().2, 18, 300, fuzz::cbf);
     for whole in files {
+        damaged::keep("cbf", &whole);
         for round in 0..60 {
             let mut bytes = whole.clone();
             // The text, the MIME headers and the bits alike.
@@ -252,7 +255,10 @@ fn damaged_copies_of_real_files_are_errors_or_images() {
             if round % 3 == 0 {
                 bytes.truncate(random.usize(..bytes.len()));
             }
-            crate::formats::fuzz::cbf(&bytes);
+            if round % 10 == 0 {
+                damaged::keep("cbf", &bytes);
+            }
+            fuzz::cbf(&bytes);
         }
     }
 }

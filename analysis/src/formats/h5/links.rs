@@ -1,19 +1,18 @@
 //! HDF5 files whose images lie in other files: the master files of Dectris' detectors, with external links to `..._data_000001.h5`
-//! and further ones, and virtual datasets. Tells which files those are; opens none of them.
+//! and further ones, and virtual datasets (`mapped.rs`). Tells which files those are; opens none of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hdf5_reader::error::Error;
 use hdf5_reader::{ExternalLinkResolver, Hdf5File};
 
+use super::mapped::VIRTUAL;
 use super::meta::PLACES;
 use super::{H5, innermost, options};
 use crate::formats::FormatError;
 
 /// The group in which Dectris' and NXmx master files link their images.
 const LINKS: &str = "/entry/data";
-/// The layout class of virtual datasets (File Format Specification 3.0, IV.A.2.i).
-const VIRTUAL: u8 = 3;
 
 /// Keeps in mind which files links lead to, and follows none.
 #[derive(Default)]
@@ -57,13 +56,16 @@ impl H5 {
             Some(path) => self.is_virtual(path).then_some(path),
             None => PLACES.into_iter().find(|place| self.is_virtual(place)),
         };
+        if let Some(dataset) = virtual_one {
+            let files = self.sources(dataset).unwrap_or_default();
+            return Some(FormatError::Elsewhere { dataset: dataset.to_owned(), files });
+        }
         let files = self.linked();
-        match (virtual_one, path) {
-            (None, _) if files.is_empty() => None,
-            (Some(dataset), _) => Some(FormatError::Elsewhere { dataset: dataset.to_owned(), files }),
+        match path {
+            _ if files.is_empty() => None,
             // A link in the way of that very dataset, or of those in its group.
-            (None, Some(path)) if !path.starts_with(LINKS) => None,
-            (None, _) => Some(FormatError::Elsewhere { dataset: path.unwrap_or(LINKS).to_owned(), files }),
+            Some(path) if !path.starts_with(LINKS) => None,
+            _ => Some(FormatError::Elsewhere { dataset: path.unwrap_or(LINKS).to_owned(), files }),
         }
     }
 }

@@ -23,12 +23,17 @@ pub(super) const PLACES: [&str; 7] = [
 /// What a file says of its images' shots: one value for all, or one for each.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shots {
-    energy: Vec<f64>,
-    distance: Vec<f64>,
-    fiducial: Vec<f64>,
+    pub(crate) energy: Vec<f64>,
+    pub(crate) distance: Vec<f64>,
+    pub(crate) fiducial: Vec<f64>,
 }
 
 impl Shots {
+    /// What holds for all images.
+    pub fn of_all(&self) -> Shot {
+        self.of(usize::MAX)
+    }
+
     /// Of one image.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked to be whole and small
     pub fn of(&self, image: usize) -> Shot {

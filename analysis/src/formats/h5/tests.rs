@@ -52,6 +52,8 @@ const MASTER: &[u8] = include_bytes!("tests/links_master.h5");
 const LINKED: [&[u8]; 2] =
     [include_bytes!("tests/links_data_000001.h5"), include_bytes!("tests/links_data_000002.h5")];
 const VIRTUAL: &[u8] = include_bytes!("tests/virtual.h5");
+const VIRTUAL_EARLIEST: &[u8] = include_bytes!("tests/virtual_earliest.h5");
+const VIRTUAL_OTHER: &[u8] = include_bytes!("tests/virtual_other.h5");
 
 #[test]
 fn files_that_only_point_to_others_say_to_which() {
@@ -71,11 +73,24 @@ fn files_that_only_point_to_others_say_to_which() {
 
     let whole = H5::of_bytes(VIRTUAL.to_vec()).unwrap();
     assert!(whole.is_virtual("/entry/data/data") && !whole.is_virtual("/entry/nothing"));
+    let files: Vec<String> = [1, 2].map(|n| format!("links_data_{n:06}.h5")).into();
     for name in ["eiger", "/entry/data/data"] {
-        let error = whole.detector(name).unwrap_err();
+        let elsewhere =
+            FormatError::Elsewhere { dataset: "/entry/data/data".to_owned(), files: files.clone() };
+        assert_eq!(whole.detector(name), Err(elsewhere));
+    }
+    // The same as older versions of HDF5 store it.
+    assert_eq!(H5::of_bytes(VIRTUAL_EARLIEST.to_vec()).unwrap().sources("/entry/data/data"), Some(files));
+    // Every second image of each file; the halves of each image in two files: that is not done here.
+    let other = H5::of_bytes(VIRTUAL_OTHER.to_vec()).unwrap();
+    for path in ["/entry/data/data", "/panels"] {
+        let error = other.detector(path).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the images of /entry/data/data lie in other files (it is a virtual dataset): name those files instead of this one"
+            format!(
+                "the images of {path} lie in other files (it is a virtual dataset, not simply of one file's images after the \
+                 other's): name those files instead of this one"
+            )
         );
     }
     for file in LINKED {
@@ -166,9 +181,19 @@ fn every_other_way_of_storing_is_read() {
 
 #[test]
 fn damaged_copies_never_do_harm() {
-    for (seed, file) in [NXMX, CXI, OTHER, MASTER, VIRTUAL].into_iter().enumerate() {
+    let all = [NXMX, CXI, OTHER, MASTER, VIRTUAL, VIRTUAL_EARLIEST, VIRTUAL_OTHER];
+    for (seed, file) in all.into_iter().enumerate() {
         fuzz::h5(file);
-        damaged::each(file, seed as u64, 600, fuzz::h5);
+        damaged::each("h5", file, seed as u64, 600, fuzz::h5);
+    }
+    for (file, path) in
+        [(NXMX, "/entry/data/data"), (CXI, "/entry_1/data_1/data"), (OTHER, "/data"), (OTHER, "/lz4")]
+    {
+        let table = H5::of_bytes(file.to_vec()).unwrap().table(path).unwrap();
+        for range in table.images.into_iter().flatten().flatten() {
+            let chunk = &file[to_usize(range.start)..to_usize(range.end)];
+            damaged::each("h5_chunk", chunk, range.start, 20, fuzz::h5_chunk);
+        }
     }
 }
 

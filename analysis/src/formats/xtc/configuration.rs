@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::datagram::{
-    ALIAS_CONFIG, CSPAD_CONFIG, Datagram, EPIX_10KA_2M_CONFIG, EPIX_10KA_QUAD_CONFIG, JUNGFRAU_CONFIG, Xtc,
+    ALIAS_CONFIG, CSPAD_CONFIG, Datagram, EPIX_10KA_2M_CONFIG, EPIX_10KA_CONFIG, EPIX_10KA_QUAD_CONFIG,
+    JUNGFRAU_CONFIG, Xtc,
 };
 use super::epix10ka;
 use super::src::{Level, Src};
@@ -52,8 +53,13 @@ impl Configuration {
                 CSPAD_CONFIG => {
                     this.cspads.insert(xtc.src, cspad(&xtc)?);
                 }
-                EPIX_10KA_2M_CONFIG | EPIX_10KA_QUAD_CONFIG => {
-                    this.epix10kas.insert(xtc.src, epix10ka::pixels(&xtc)?);
+                EPIX_10KA_CONFIG | EPIX_10KA_2M_CONFIG | EPIX_10KA_QUAD_CONFIG => {
+                    match epix10ka::pixels(&xtc) {
+                        Ok(pixels) => drop(this.epix10kas.insert(xtc.src, pixels)),
+                        // A trial may say it, and other detectors are read.
+                        Err(FormatError::Unsupported { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
                 _ => {}
             }
@@ -87,7 +93,7 @@ impl Configuration {
         })
     }
 
-    /// What the pixels of an `ePix10ka` of several panels were set to.
+    /// What the pixels of an `ePix10ka` were set to.
     pub fn epix10ka(&self, detector: &str) -> Option<&Modes<u8>> {
         self.epix10kas.iter().find(|(src, _)| self.is_named(**src, detector)).map(|(_, pixels)| pixels)
     }

@@ -165,12 +165,13 @@ pub(super) const SMD_OFFSET: u16 = 90;
 pub(super) const SMD_PROXY: u16 = 91;
 pub(super) const JUNGFRAU_CONFIG: u16 = 107;
 pub(super) const JUNGFRAU_ELEMENT: u16 = 108;
+pub(super) const EPIX_10KA_CONFIG: u16 = 112;
 pub(super) const EPIX_10KA_2M_CONFIG: u16 = 117;
 pub(super) const EPIX_10KA_ARRAY: u16 = 118;
 pub(super) const EPIX_10KA_QUAD_CONFIG: u16 = 120;
 const FIRST_INVALID: u16 = 124;
 
-const NAMES: [(u16, &str); 21] = [
+const NAMES: [(u16, &str); 22] = [
     (CONTAINER, "Xtc"),
     (FRAME, "Frame"),
     (13, "Epics"),
@@ -189,6 +190,7 @@ const NAMES: [(u16, &str); 21] = [
     (SMD_PROXY, "SmlDataProxy"),
     (JUNGFRAU_CONFIG, "JungfrauConfig"),
     (JUNGFRAU_ELEMENT, "JungfrauElement"),
+    (EPIX_10KA_CONFIG, "Epix10kaConfig"),
     (EPIX_10KA_2M_CONFIG, "Epix10ka2MConfig"),
     (EPIX_10KA_ARRAY, "Epix10kaArray"),
     (EPIX_10KA_QUAD_CONFIG, "Epix10kaQuadConfig"),

@@ -236,11 +236,11 @@ fn an_incomplete_container_is_told_but_not_entered() {
 #[test]
 fn damaged_copies_never_do_harm() {
     let stream = Stream::jungfrau(2);
-    damaged::each(&stream.big[..stream.big.len().min(20_000)], 1, 300, fuzz::xtc);
-    damaged::each(&stream.big, 2, 10, fuzz::xtc);
-    damaged::each(&stream.small, 3, 600, fuzz::xtc);
+    damaged::each("xtc", &stream.big[..stream.big.len().min(20_000)], 1, 300, fuzz::xtc);
+    damaged::each("xtc", &stream.big, 2, 10, fuzz::xtc);
+    damaged::each("xtc", &stream.small, 3, 600, fuzz::xtc);
     for version in [1, 2] {
-        damaged::each(&stream.index(version), 4, 600, fuzz::idx);
+        damaged::each("idx", &stream.index(version), 4, 600, fuzz::idx);
     }
 }
 

@@ -3,9 +3,10 @@
 
 use lightrail_topics::{FileKind, Generation, Lfn};
 
+use super::super::Joined;
 use super::super::files::RunFiles;
 use super::super::stream::Stream;
-use super::super::{Joined, whole};
+use super::super::whole::{self, Whole};
 use super::{Publication, PublishFault};
 use crate::config::Site;
 use crate::formats::FormatError;
@@ -79,18 +80,39 @@ impl Publication<'_> {
         {
             self.join.add(Stream::of_whole(&lfn, frames));
         }
-        let hdf5: Vec<Lfn> = files.there.keys().filter(|lfn| lfn.kind() == FileKind::Hdf5).cloned().collect();
-        for lfn in hdf5.into_iter().filter(|lfn| !self.has(lfn)).collect::<Vec<_>>() {
+        let hdf5 = files.there.keys().filter(|lfn| lfn.kind() == FileKind::Hdf5 && !self.has(lfn));
+        let hdf5: Vec<Lfn> = hdf5.cloned().collect();
+        let mut read = Vec::new();
+        for lfn in hdf5 {
             let storage = self.place.source.ranged(&self.place.files.location(&lfn)).await?;
             let (detector, name) = (self.purpose.parameters.detector.name.clone(), lfn.clone());
-            let read = tokio::task::spawn_blocking(move || {
-                H5::open(storage).and_then(|file| whole::hdf5(&name, &file, &detector))
+            let reading = tokio::task::spawn_blocking(move || {
+                let file = H5::open(storage)?;
+                Ok((whole::hdf5(&name, &file, &detector), file.shots()))
             });
-            let stream = match read.await {
-                Ok(Ok(whole)) if whole.missing.is_empty() => Stream::of_whole(&lfn, whole.images),
-                Ok(Ok(whole)) => {
-                    let what = format!("{} of its images are not stored", whole.missing.len());
-                    Stream::of_whole(&lfn, whole.images).with_fault(what)
+            let opened = match reading.await {
+                Ok(opened) => opened.map_err(|error: FormatError| error.to_string()),
+                Err(panic) => Err(panic.to_string()),
+            };
+            match &opened {
+                Ok((Ok(whole), _)) => self.masters.count(&lfn, whole),
+                Ok((Err(FormatError::Elsewhere { files, .. }), shots)) => {
+                    self.masters.add(&lfn, files, shots.clone());
+                }
+                _ => {}
+            }
+            read.push((lfn, opened.map(|(whole, _)| whole)));
+        }
+        // A master file may be read after those that it points to.
+        for (lfn, read) in read {
+            let stream = match read {
+                Ok(Ok(Whole { mut images, missing })) => {
+                    self.masters.complete(&lfn, &mut images);
+                    let stream = Stream::of_whole(&lfn, images);
+                    match missing.len() {
+                        0 => stream,
+                        missing => stream.with_fault(format!("{missing} of its images are not stored")),
+                    }
                 }
                 // They are files of the run as well, and indexed themselves.
                 Ok(Err(FormatError::Elsewhere { files, .. })) if !files.is_empty() => {
@@ -98,7 +120,7 @@ impl Publication<'_> {
                     Stream::of_whole(&lfn, Vec::new())
                 }
                 Ok(Err(error)) => Stream::of_whole(&lfn, Vec::new()).with_fault(error),
-                Err(panic) => Stream::of_whole(&lfn, Vec::new()).with_fault(panic),
+                Err(error) => Stream::of_whole(&lfn, Vec::new()).with_fault(error),
             };
             self.join.add(stream.registered(files.there.get(&lfn).and_then(|file| file.generation)));
         }

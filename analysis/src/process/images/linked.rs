@@ -11,7 +11,7 @@ use crate::formats::h5::{H5, Shots};
 use crate::frame::Shape;
 use crate::geometry::Geometry;
 use crate::index::Joined;
-use crate::index::whole::{self, Whole};
+use crate::index::whole::{self, Masters, Whole};
 use crate::source::{Location, Source, SourceError};
 
 /// What an HDF5 file holds.
@@ -55,9 +55,10 @@ pub(super) async fn of_hdf5(
         Err(FormatError::Elsewhere { files, .. }) if !files.is_empty() => files.clone(),
         _ => return Ok(taken(place, of.whole, found)),
     };
-    let (mut images, mut before) = (Vec::new(), 0);
+    let (mut images, mut masters) = (Vec::new(), Masters::default());
+    masters.add(lfn, &files, of.shots.clone());
     for name in files {
-        let Some(lfn) = beside(lfn, &name) else {
+        let Some(lfn) = whole::beside(lfn, &name) else {
             found.faults.push(format!("{place}: its images in {name} are not beside it; name that file"));
             continue;
         };
@@ -73,23 +74,15 @@ pub(super) async fn of_hdf5(
         if let (Ok(linked), None) = (&linked, &found.plane) {
             found.plane = of.plane(linked.shape).await;
         }
-        let mut own = taken(&place, linked.and_then(|linked| linked.whole), found);
-        for (number, image) in (before..).zip(&mut own) {
-            let shot = of.shots.of(number);
-            image.shot.photon_energy = image.shot.photon_energy.or(shot.photon_energy);
-            image.shot.detector_distance = image.shot.detector_distance.or(shot.detector_distance);
+        let linked = linked.and_then(|linked| linked.whole);
+        if let Ok(whole) = &linked {
+            masters.count(&lfn, whole);
         }
-        before += own.len();
+        let mut own = taken(&place, linked, found);
+        masters.complete(&lfn, &mut own);
         images.extend(own);
     }
     Ok(images)
-}
-
-/// A file in the same folder that a link names; nothing where it lies in another.
-fn beside(lfn: &Lfn, name: &str) -> Option<Lfn> {
-    let name = name.strip_prefix("./").unwrap_or(name);
-    let plain = !name.is_empty() && !name.contains('/');
-    plain.then(|| format!("{}{name}", lfn.folder()).parse().ok()).flatten()
 }
 
 fn taken(place: &Location, whole: Result<Whole, FormatError>, found: &mut RunImages) -> Vec<Joined> {
@@ -142,6 +135,9 @@ mod tests {
         include_bytes!("../../formats/h5/tests/links_data_000002.h5"),
     ];
 
+    const VIRTUAL: &[u8] = include_bytes!("../../formats/h5/tests/virtual.h5");
+    const VIRTUAL_OTHER: &[u8] = include_bytes!("../../formats/h5/tests/virtual_other.h5");
+
     async fn found(files: &[(&str, &[u8])], named: &[&str]) -> RunImages {
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| folder.path().join(name);
@@ -159,6 +155,21 @@ mod tests {
             EventId::Time { .. } => panic!("an HDF5 file's images are numbered"),
         };
         found.images.iter().map(|image| (image.extents[0].lfn.file_name(), of(image))).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_virtual_datasets_images_are_those_of_its_files() {
+        let (one, two) = ("links_data_000001.h5", "links_data_000002.h5");
+        let there = [(one, LINKED[0]), (two, LINKED[1]), ("whole.h5", VIRTUAL), ("odd.h5", VIRTUAL_OTHER)];
+        let all = found(&there, &["whole.h5"]).await;
+        assert_eq!(frames(&all), [(one, 0), (one, 1), (one, 2), (two, 0), (two, 1)]);
+        assert_eq!(all.faults, [""; 0]);
+        let none = found(&there, &["odd.h5"]).await;
+        assert!(
+            none.images.is_empty() && none.faults[0].contains("it is a virtual dataset"),
+            "{:?}",
+            none.faults
+        );
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,13 +201,18 @@ mod tests {
         assert_eq!((alone.images.len(), alone.faults.len()), (0, 3));
         let made_of_others = include_bytes!("../../formats/h5/tests/virtual.h5");
         let told = found(&[("virtual.h5", made_of_others)], &["virtual.h5"]).await;
-        assert!(told.faults[0].contains("name those files instead"), "{:?}", told.faults);
+        assert_eq!((told.images.len(), told.faults.len()), (0, 2));
+        assert!(
+            told.faults.iter().all(|fault| fault.ends_with("its images are missing")),
+            "{:?}",
+            told.faults
+        );
     }
 
     #[test]
     fn only_what_lies_beside_is_followed() {
         let master: Lfn = "/mfx/mfxx1/hdf5/a_master.h5".parse().unwrap();
-        let beside = |name: &str| super::beside(&master, name).map(|lfn| lfn.to_string());
+        let beside = |name: &str| whole::beside(&master, name).map(|lfn| lfn.to_string());
         assert_eq!(beside("a_data_000001.h5").as_deref(), Some("/mfx/mfxx1/hdf5/a_data_000001.h5"));
         assert_eq!(beside("./b.h5").as_deref(), Some("/mfx/mfxx1/hdf5/b.h5"));
         for name in ["", "..", "../b.h5", "/etc/b.h5", "c/b.h5", "./", "b\n.h5"] {

@@ -11,14 +11,7 @@ use super::super::{Engine, ExperimentRules, Experiments, Site, Verify, Watch};
 use super::{GIB, HOUR, MIB, MINUTE, SECOND};
 
 pub(super) fn sites(section: &Section<'_, '_>) -> BTreeMap<SiteName, Option<Site>> {
-    let mut sites = BTreeMap::new();
-    for key in section.names() {
-        match key.parse::<SiteName>() {
-            Ok(name) => drop(sites.insert(name, site(section.section(&key)))),
-            Err(why) => section.fault(&key, why.to_string()),
-        }
-    }
-    sites
+    section.named(site)
 }
 
 fn site(section: Section<'_, '_>) -> Option<Site> {

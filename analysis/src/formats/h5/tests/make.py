@@ -75,9 +75,25 @@ with h5py.File("links_master.h5", "w", libver="earliest") as f:
         f[f"entry/instrument/detector/{name}"] = value
     f["entry/instrument/beam/incident_wavelength"] = 1.3
 
-# The same images as one virtual dataset.
-with h5py.File("virtual.h5", "w", libver="latest") as f:
+def source(n, images):
+    return h5py.VirtualSource(f"links_data_{n:06}.h5", "/entry/data/data", (images, 33, 40))
+
+
+# The same images as one virtual dataset, in the newest and the oldest layout.
+for name, libver in (("virtual.h5", "latest"), ("virtual_earliest.h5", "earliest")):
+    with h5py.File(name, "w", libver=libver) as f:
+        layout = h5py.VirtualLayout((5, 33, 40), "u2")
+        layout[0:3] = source(1, 3)
+        layout[3:5] = source(2, 2)
+        f.create_virtual_dataset("entry/data/data", layout)
+
+# Virtual datasets that are not simply one file's images after the other's.
+with h5py.File("virtual_other.h5", "w", libver="latest") as f:
     layout = h5py.VirtualLayout((5, 33, 40), "u2")
-    layout[0:3] = h5py.VirtualSource("links_data_000001.h5", "/entry/data/data", (3, 33, 40))
-    layout[3:5] = h5py.VirtualSource("links_data_000002.h5", "/entry/data/data", (2, 33, 40))
+    layout[0:5:2] = source(1, 3)
+    layout[1:5:2] = source(2, 2)
     f.create_virtual_dataset("entry/data/data", layout)
+    layout = h5py.VirtualLayout((3, 66, 40), "u2")
+    layout[:, :33] = source(1, 3)
+    layout[:, 33:] = source(3, 3)
+    f.create_virtual_dataset("panels", layout)

@@ -240,9 +240,7 @@ fn damaged_copies_of_real_files_never_do_harm() {
         let rounds = if size > 100_000 { 60 } else { 400 };
         fuzz::xtc2(bytes);
         fuzz::smd(bytes);
-        damaged::each(bytes, seed as u64, rounds, |bytes| {
-            fuzz::xtc2(bytes);
-            fuzz::smd(bytes);
-        });
+        damaged::each("xtc2", bytes, seed as u64, rounds, fuzz::xtc2);
+        damaged::each("smd", bytes, seed as u64, rounds, fuzz::smd);
     }
 }

@@ -175,8 +175,8 @@ fn damaged_copies_of_written_files_never_do_harm() {
         stream.event(at(10 + n), &event).unwrap();
     }
     let (big, small) = end(stream);
-    damaged::each(&big, 1, 400, fuzz::xtc2);
-    damaged::each(&small, 2, 400, fuzz::smd);
+    damaged::each("xtc2", &big, 1, 400, fuzz::xtc2);
+    damaged::each("smd", &small, 2, 400, fuzz::smd);
 }
 
 #[test]
