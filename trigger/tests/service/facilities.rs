@@ -1,38 +1,21 @@
 //! The trigger on a real broker between two simulated facilities: work is placed, one facility becomes unavailable, and what was there
 //! is done at the other one; the data go there too, and a trigger that is started anew knows all of it. The mover is the test itself.
 
-#![allow(clippy::unwrap_used, reason = "constants that parse")]
-
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use lightrail_compose::kafka::{Kafka, KafkaOptions};
 use lightrail_compose::scratch::Scratch;
 use lightrail_compose::wait;
 use lightrail_topics::events::{
-    ClosedBy, FacilityStatus, Health, JobEnd, JobStep, ManifestFile, RouteOverride, Rule, RunManifest, Task,
-    TransferEvent, TransferState, Trigger, Work,
+    ClosedBy, Health, JobEnd, JobStep, ManifestFile, RouteOverride, Rule, RunManifest, Task, TransferEvent,
+    TransferState, Trigger, Work,
 };
-use lightrail_topics::kafka::{Admin, Connection, Publisher, Timeouts, read_to_end};
-use lightrail_topics::{
-    Event, Generation, Message, Millis, RunKey, SiteName, Topic, Topics, decode, message,
-};
+use lightrail_topics::{Event, Generation, Message, Millis, Topic, message};
 use lightrail_trigger::config::Config;
 use lightrail_trigger::simulate::Facility;
 use lightrail_trigger::simulate::scenario::Scenario;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-const SOON: Duration = Duration::from_secs(60);
-
-fn site(name: &str) -> SiteName {
-    name.parse().unwrap()
-}
-
-fn run(number: u32) -> RunKey {
-    format!("mfxx1/{number}").parse().unwrap()
-}
+use crate::stage::{SOON, Stage, run, site};
 
 fn lfn(number: u32) -> lightrail_topics::Lfn {
     format!("/mfx/mfxx1/xtc/mfxx1-r{number:04}-s00-c00.xtc").parse().unwrap()
@@ -47,9 +30,10 @@ async fn facility(listen: &str, folder: &Path, resource: &str, status: &str) -> 
     Facility::start(Scenario::parse(&text).unwrap()).await.unwrap()
 }
 
-/// At the first site a job works until it is ended, at the other one it is done at once.
-fn rule() -> Rule {
-    let arguments = ["-c", "[ {site} = OLCF ] || exec sleep 600"].map(|argument| argument.parse().unwrap());
+/// At the first site a job works as long as this folder is there, at the other one it is done at once.
+fn rule(while_there: &Path) -> Rule {
+    let body = format!("[ {{site}} = OLCF ] || while [ -e {} ]; do sleep 0.2; done", while_there.display());
+    let arguments = ["-c", &body].map(|argument| argument.parse().unwrap());
     Rule {
         rule: "live".parse().unwrap(),
         version: 1,
@@ -124,63 +108,6 @@ fn ready(number: u32, to: &str, at: Millis) -> Message {
     message::transfer(&event, "test", at)
 }
 
-struct Stage {
-    connection: Connection,
-    topics: Topics,
-    config: Config,
-}
-
-impl Stage {
-    async fn all(&self, topic: Topic) -> Vec<Event> {
-        let names = [self.topics.name(topic)];
-        let records = read_to_end(&self.connection, &names, &BTreeMap::new(), SOON).await.unwrap();
-        records.iter().map(|record| decode(&self.topics, record).unwrap()).collect()
-    }
-
-    /// The steps of a run's jobs: which attempt, and the step.
-    async fn steps(&self, number: u32) -> Vec<(u32, JobStep)> {
-        let jobs = self.all(Topic::Jobs).await.into_iter().filter_map(|event| match event {
-            Event::Job(job) if job.identity.run() == Some(&run(number)) => {
-                Some((job.identity.attempt(), job.step))
-            }
-            _ => None,
-        });
-        jobs.collect()
-    }
-
-    async fn step(&self, number: u32, attempt: u32, what: &str, is: impl Fn(&JobStep) -> bool) -> JobStep {
-        let found = wait::until(what, SOON, async || {
-            let steps = self.steps(number).await;
-            steps.into_iter().find(|(of, step)| *of == attempt && is(step)).map(|(_, step)| step)
-        });
-        match found.await {
-            Ok(step) => step,
-            Err(error) => panic!("{error}: {:#?}", self.steps(number).await),
-        }
-    }
-
-    async fn status(&self, of: &str, health: Health) -> FacilityStatus {
-        let what = format!("{of} to be said to be {}", health.word());
-        let found = wait::until(&what, SOON, async || {
-            let all = self.all(Topic::FacilityStatus).await.into_iter();
-            let mut found = all.filter_map(|event| match event {
-                Event::Facility(status) if status.key().to_string() == of => Some(status),
-                _ => None,
-            });
-            found.find(|status| status.health == health)
-        });
-        found.await.unwrap()
-    }
-
-    fn begin(&self) -> (CancellationToken, JoinHandle<()>) {
-        let (stop, config) = (CancellationToken::new(), self.config.clone());
-        let stopped = stop.clone();
-        let running =
-            tokio::spawn(async move { lightrail_trigger::run::run(config, stopped).await.unwrap() });
-        (stop, running)
-    }
-}
-
 fn config(bootstrap: &str, folder: &Path, nersc: &Facility, olcf: &Facility) -> Config {
     std::fs::write(folder.join("token"), "12345").unwrap();
     let path = |name: &str| folder.join(name).display().to_string();
@@ -213,19 +140,14 @@ async fn work_goes_to_another_facility_when_its_own_is_lost() {
     let scratch = Scratch::new().unwrap();
     let nersc = facility("127.0.0.1:0", scratch.path(), "perlmutter", "active").await;
     let olcf = facility("127.0.0.1:0", scratch.path(), "frontier", "active").await;
-    let connection = Connection::plain(kafka.bootstrap(), "test");
-    let topics = Topics::new("facilities.").unwrap();
-    let specs: Vec<_> = Topic::ALL.into_iter().map(|topic| topics.spec(topic, 1, 1)).collect();
-    Admin::new(&connection, SOON).create_topics(&specs).await.unwrap();
-    let publisher = Publisher::start(&connection, &topics, "facilities.test", Timeouts::default()).unwrap();
-    publisher.init(SOON).await.unwrap();
     let config = config(kafka.bootstrap(), scratch.path(), &nersc, &olcf);
-    let stage = Stage { connection, topics, config };
+    let (stage, publisher) = Stage::prepare(&kafka, config).await;
 
     let (stop, running) = stage.begin();
     stage.status("NERSC/perlmutter", Health::Up).await;
     stage.status("OLCF/frontier", Health::Up).await;
-    let rule_message = message::rule(&rule().rule, Some(&rule()), "test", Millis(1));
+    let rule = rule(scratch.path());
+    let rule_message = message::rule(&rule.rule, Some(&rule), "test", Millis(1));
     publisher.publish(vec![rule_message, available(1, "NERSC"), available(1, "OLCF")]).await.unwrap();
     let intent = stage.step(1, 1, "the first job", |step| matches!(step, JobStep::Intended { .. })).await;
     let JobStep::Intended { site: at, placed: Some(why), .. } = intent else { panic!("{intent:?}") };

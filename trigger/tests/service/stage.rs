@@ -1,0 +1,99 @@
+//! A broker with all topics, a trigger within this process, and what it has said.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lightrail_compose::kafka::Kafka;
+use lightrail_compose::wait;
+use lightrail_topics::events::{FacilityStatus, Health, JobStep};
+use lightrail_topics::kafka::{Admin, Connection, Publisher, Timeouts, read_to_end};
+use lightrail_topics::{Channel, Event, RunKey, SiteName, SiteTopic, Topic, Topics, decode};
+use lightrail_trigger::config::Config;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+pub(crate) fn site(name: &str) -> SiteName {
+    name.parse().unwrap()
+}
+
+pub(crate) fn run(number: u32) -> RunKey {
+    format!("mfxx1/{number}").parse().unwrap()
+}
+
+pub(crate) struct Stage {
+    pub(crate) connection: Connection,
+    pub(crate) topics: Topics,
+    pub(crate) config: Config,
+}
+
+impl Stage {
+    /// All topics on a new broker, and who says there what movers, indices and people say.
+    pub(crate) async fn prepare(kafka: &Kafka, config: Config) -> (Self, Publisher) {
+        let connection = Connection::plain(kafka.bootstrap(), "test");
+        let topics = config.kafka.topics().unwrap();
+        let own = config.sites.keys().flat_map(|site| SiteTopic::ALL.map(|topic| topic.at(site)));
+        let channels = Topic::ALL.into_iter().map(Channel::Of).chain(own);
+        let specs: Vec<_> = channels.map(|channel| topics.spec(channel, 1, 1)).collect();
+        Admin::new(&connection, SOON).create_topics(&specs).await.unwrap();
+        let publisher = Publisher::start(&connection, &topics, "test", Timeouts::default()).unwrap();
+        publisher.init(SOON).await.unwrap();
+        (Self { connection, topics, config }, publisher)
+    }
+
+    pub(crate) async fn all(&self, topic: Topic) -> Vec<Event> {
+        let names = [self.topics.name(topic)];
+        let records = read_to_end(&self.connection, &names, &BTreeMap::new(), SOON).await.unwrap();
+        records.iter().map(|record| decode(&self.topics, record).unwrap()).collect()
+    }
+
+    /// The steps of a run's jobs: which attempt, and the step.
+    pub(crate) async fn steps(&self, number: u32) -> Vec<(u32, JobStep)> {
+        let jobs = self.all(Topic::Jobs).await.into_iter().filter_map(|event| match event {
+            Event::Job(job) if job.identity.run() == Some(&run(number)) => {
+                Some((job.identity.attempt(), job.step))
+            }
+            _ => None,
+        });
+        jobs.collect()
+    }
+
+    pub(crate) async fn step(
+        &self,
+        number: u32,
+        attempt: u32,
+        what: &str,
+        is: impl Fn(&JobStep) -> bool,
+    ) -> JobStep {
+        let found = wait::until(what, SOON, async || {
+            let steps = self.steps(number).await;
+            steps.into_iter().find(|(of, step)| *of == attempt && is(step)).map(|(_, step)| step)
+        });
+        match found.await {
+            Ok(step) => step,
+            Err(error) => panic!("{error}: {:#?}", self.steps(number).await),
+        }
+    }
+
+    pub(crate) async fn status(&self, of: &str, health: Health) -> FacilityStatus {
+        let what = format!("{of} to be said to be {}", health.word());
+        let found = wait::until(&what, SOON, async || {
+            let all = self.all(Topic::FacilityStatus).await.into_iter();
+            let mut found = all.filter_map(|event| match event {
+                Event::Facility(status) if status.key().to_string() == of => Some(status),
+                _ => None,
+            });
+            found.find(|status| status.health == health)
+        });
+        found.await.unwrap()
+    }
+
+    pub(crate) fn begin(&self) -> (CancellationToken, JoinHandle<()>) {
+        let (stop, config) = (CancellationToken::new(), self.config.clone());
+        let stopped = stop.clone();
+        let running =
+            tokio::spawn(async move { lightrail_trigger::run::run(config, stopped).await.unwrap() });
+        (stop, running)
+    }
+}
