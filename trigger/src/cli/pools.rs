@@ -10,6 +10,7 @@ use crate::decide::Book;
 use crate::follow;
 use crate::run::limits;
 use lightrail_service::command::Failure;
+use lightrail_service::say;
 
 pub(super) async fn list(config: &Config) -> Result<(), Failure> {
     let (connection, topics) = reach(config)?;
