@@ -257,8 +257,13 @@ impl Service {
         tracing::info!(decider = %self.config.decider, epoch = *epoch, "trigger decides");
         metrics::gauge!(metric::READY).set(1.0);
         self.says(Readiness::ready(format!("decides, epoch {epoch}")));
-        let mut work =
-            jobs::Work { tasks: JoinSet::new(), looking: BTreeSet::new(), backlogs: None, epoch: *epoch };
+        let mut work = jobs::Work {
+            tasks: JoinSet::new(),
+            looking: BTreeSet::new(),
+            fencing: BTreeMap::new(),
+            backlogs: None,
+            epoch: *epoch,
+        };
         let mut is_new = true;
         let mut settle = tokio::time::interval(SETTLE);
         settle.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

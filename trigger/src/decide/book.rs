@@ -96,12 +96,13 @@ pub struct Book {
 impl Book {
     /// An empty one.
     pub fn new(limits: Limits) -> Self {
+        let sites = Sites::new(limits.heartbeat);
         Self {
             limits,
             rules: BTreeMap::new(),
             runs: BTreeMap::new(),
             sets: Sets::default(),
-            sites: Sites::default(),
+            sites,
             asked: BTreeSet::new(),
             progress: BTreeMap::new(),
             jobs: BTreeMap::new(),

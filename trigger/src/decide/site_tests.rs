@@ -35,7 +35,7 @@ pub(super) fn limits() -> Limits {
         lands_within: Duration::from_secs(1800),
         at_once: ["NERSC", "OLCF"].map(|name| (site(name), 4)).into(),
         for_live: BTreeMap::new(),
-        heartbeat: Duration::from_secs(600),
+        heartbeat: Duration::from_secs(36_000),
         lost_after: Duration::from_secs(300),
         give_up_after: Duration::from_secs(900),
         failover_for: Duration::from_secs(1800),

@@ -60,12 +60,19 @@ pub(super) struct Sites {
     /// What was measured before anything is decided, to be taken in the order of time: site, bytes, begin and end.
     unsorted: Vec<(Millis, SiteName, u64, Millis)>,
     decides: bool,
+    /// How a facility is is said again after so long: what was not has nobody to say it any more.
+    heartbeat: Duration,
     pub(super) estimates: Estimates,
     /// Node-seconds that jobs have spent.
     pub(super) spent: BTreeMap<SiteName, u64>,
 }
 
 impl Sites {
+    /// Nothing is known; how facilities are is said again after so long.
+    pub(super) fn new(heartbeat: Duration) -> Self {
+        Self { heartbeat, ..Self::default() }
+    }
+
     /// What was read is all there is: from here on everything comes in its order.
     pub(super) fn begin(&mut self) {
         self.decides = true;
@@ -266,6 +273,8 @@ impl Sites {
         }
         let is_long = |since: Millis| since.plus(after) <= now;
         let down = self.parts(site).find_map(|status| {
+            // Said before the trigger was away for long, it tells nothing of now.
+            let is_fresh = self.heartbeat.is_zero() || now < status.at.plus(self.heartbeat * 2);
             let is_away = match status.health {
                 Health::Down => true,
                 Health::Unknown => status.by == StatusBy::Scheduler,
@@ -273,7 +282,8 @@ impl Sites {
             };
             let long = for_people(now.since(status.since));
             let (part, word, text) = (&status.resource, status.health.word(), &status.text);
-            (is_away && is_long(status.since)).then(|| format!("{part} is {word} since {long} ({text})"))
+            (is_away && is_fresh && is_long(status.since))
+                .then(|| format!("{part} is {word} since {long} ({text})"))
         });
         let mute = || {
             let (since, why) = self.mute.get(site).filter(|(since, _)| is_long(*since))?;
@@ -419,6 +429,9 @@ mod tests {
         assert_eq!(lost(&status(Health::Down, vec![], 96)), None, "not yet");
         let why = lost(&status(Health::Down, vec![], 95)).unwrap();
         assert_eq!(why, "perlmutter is down since 5m 0s (so)");
+        let mut old = status(Health::Down, vec![], 0);
+        old.heartbeat = Duration::from_secs(600);
+        assert_eq!(lost(&old), None, "nobody has said it again");
         let ends = KnownOutage {
             from: Millis(0),
             to: Some(Millis(101 * MINUTE)),

@@ -1,7 +1,7 @@
 //! What is done with jobs: schedulers are asked, scripts composed and submitted, claims taken, jobs told to end. Each in a task of its
 //! own, which tells what became of it; none decides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const LAG_WITHIN: Duration = Duration::from_secs(20);
 /// What is under way in a life; it ends with it.
 pub(super) struct Work {
     pub(super) tasks: JoinSet<()>,
+    /// Tasks that take claims.
+    pub(super) fencing: BTreeMap<JobName, AbortHandle>,
     /// The task that looks at backlogs.
     pub(super) backlogs: Option<AbortHandle>,
     /// Sites whose schedulers are being asked.
@@ -162,8 +164,13 @@ impl Service {
     pub(super) fn fence(&self, book: &Book, work: &mut Work, name: JobName) {
         let Some(place) = book.job(&name).and_then(|life| self.places.get(&life.site)) else { return };
         let (claims, told, epoch) = (place.claims.clone(), self.told.clone(), work.epoch);
-        work.tasks.spawn(async move {
-            match claims.fence(&name) {
+        // The folder may be on a file system that is as lost as its site: then it is not asked for once more.
+        if work.fencing.get(&name).is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let fencing = work.tasks.spawn_blocking({
+            let name = name.clone();
+            move || match claims.fence(&name) {
                 Ok(holder) => {
                     tracing::warn!(job = %name, ?holder, "job is not seen any more and is given up");
                     let _ = told.send((epoch, Input::Fenced { claimed: holder.is_some(), job: name }));
@@ -171,6 +178,8 @@ impl Service {
                 Err(error) => tracing::error!(job = %name, %error, "job cannot be given up"),
             }
         });
+        work.fencing.retain(|_, task| !task.is_finished());
+        work.fencing.insert(name, fencing);
     }
 
     pub(super) fn end(&self, book: &Book, work: &mut Work, name: JobName, id: SchedulerId, how: Ending) {
