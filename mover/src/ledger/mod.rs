@@ -137,7 +137,7 @@ pub struct Ledger {
     /// The place of the next outbox row.
     next_outbox: u64,
     /// While own topics are read back: the last manifests that they hold.
-    reading_back: Option<readback::Manifests>,
+    reading_back: Option<readback::ReadingBack>,
     /// Whether the logbook said something before the start that is not taken in yet: nothing is said of runs until then.
     behind: bool,
 }

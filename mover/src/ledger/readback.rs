@@ -14,8 +14,15 @@ use super::said::News;
 use super::transfer::{Step as Move, is_terminal};
 use super::{Ledger, Step};
 
-/// The generations that the last manifest of each run at each site names.
-pub(super) type Manifests = BTreeMap<RunAtSite, BTreeMap<Lfn, Generation>>;
+/// What is kept until all is read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReadingBack {
+    /// The generations that the last manifest of each run at each site names.
+    manifests: BTreeMap<RunAtSite, BTreeMap<Lfn, Generation>>,
+    /// Wishes in their order, each with what was wished before. What one means is known only beside all others: a narrower one
+    /// may be read after a wider one.
+    wishes: Vec<(WishKey, Wish, Wish)>,
+}
 
 impl Ledger {
     /// A file was announced as available.
@@ -109,10 +116,10 @@ impl Ledger {
             row.corrected = row.corrected.max(number);
             row.first_file = row.first_file.or(manifest.first_file);
             let is_last = row.corrected == number;
-            if let Some(manifests) = self.reading_back.as_mut().filter(|_| is_last) {
+            if let Some(reading) = self.reading_back.as_mut().filter(|_| is_last) {
                 let at = RunAtSite { run: manifest.run.clone(), site: manifest.site.clone() };
                 let files = manifest.files.iter().map(|file| (file.lfn.clone(), file.generation));
-                manifests.insert(at, files.collect());
+                reading.manifests.insert(at, files.collect());
             }
         }
     }
@@ -150,16 +157,19 @@ impl Ledger {
         self.finish_reading(step, now)
     }
 
-    /// A wish that stands on `requests`.
+    /// A wish that stands on `requests`; what follows from it does so when all is read.
     pub fn read_wish(&mut self, key: &WishKey, wish: Option<&Wish>, now: Millis) -> Step {
         let mut step = Step::default();
         match wish {
             Some(wish) => {
+                let mut before = self.note_wish(key, wish, &mut step).unwrap_or_else(|| wish.clone());
                 // What was requeued was requeued: its transfers say so themselves.
-                let known = self.wishes.entry(key.clone()).or_insert_with(|| wish.clone());
-                known.requeued = known.requeued.max(wish.requeued);
-                known.asked_again = known.asked_again.max(wish.asked_again);
-                self.take_wish(key, wish, now, &mut step);
+                before.requeued = before.requeued.max(wish.requeued);
+                before.asked_again = before.asked_again.max(wish.asked_again);
+                match &mut self.reading_back {
+                    Some(reading) => reading.wishes.push((key.clone(), wish.clone(), before)),
+                    None => self.follow_wish(key, wish, &before, now, &mut step),
+                }
             }
             None => {
                 self.wishes.remove(key);
@@ -171,12 +181,19 @@ impl Ledger {
 
     /// While own topics are read back nothing is announced: what was said is not all known yet.
     pub fn begin_reading_back(&mut self) {
-        self.reading_back = Some(Manifests::new());
+        self.reading_back = Some(ReadingBack::default());
     }
 
     /// All is read: what is still to be said is said now.
     pub fn end_reading_back(&mut self, now: Millis) -> Step {
-        for (at, said) in self.reading_back.take().into_iter().flatten() {
+        let mut step = Step::default();
+        let wishes = self.reading_back.as_mut().map(|reading| std::mem::take(&mut reading.wishes));
+        for (key, wish, before) in wishes.into_iter().flatten() {
+            self.follow_wish(&key, &wish, &before, now, &mut step);
+        }
+        let followed = self.finish_reading(step, now);
+        let manifests = self.reading_back.take().map(|reading| reading.manifests);
+        for (at, said) in manifests.into_iter().flatten() {
             self.note_unsaid(&at, &said);
         }
         let mut step = Step::default();
@@ -187,7 +204,9 @@ impl Ledger {
             self.wake(&key, now, &mut step);
             step.touched_runs.insert(key);
         }
-        self.finish(step, now)
+        let mut step = self.finish(step, now);
+        step.writes.splice(0..0, followed.writes);
+        step
     }
 
     /// A file that was announced after the last manifest of its run was said: the correction that was to say it is lost.

@@ -71,14 +71,26 @@ impl Ledger {
     pub fn wished(&mut self, key: &WishKey, wish: &Wish, now: Millis) -> Step {
         let mut step = Step::default();
         step.messages.push(message::wish(key, Some(wish), &self.rules.source, now));
-        self.take_wish(key, wish, now, &mut step);
+        let before = self.note_wish(key, wish, &mut step).unwrap_or_default();
+        self.follow_wish(key, wish, &before, now, &mut step);
         self.finish(step, now)
     }
 
-    /// Takes a wish and what follows from it.
-    pub(super) fn take_wish(&mut self, key: &WishKey, wish: &Wish, now: Millis, step: &mut Step) {
-        let before = self.wishes.insert(key.clone(), wish.clone()).unwrap_or_default();
+    /// Takes a wish in; gives what was wished for the key before.
+    pub(super) fn note_wish(&mut self, key: &WishKey, wish: &Wish, step: &mut Step) -> Option<Wish> {
         step.writes.push(Write::Put(Row::Wish(key.clone(), wish.clone())));
+        self.wishes.insert(key.clone(), wish.clone())
+    }
+
+    /// Does what follows from a wish, now that it and all others are known.
+    pub(super) fn follow_wish(
+        &mut self,
+        key: &WishKey,
+        wish: &Wish,
+        before: &Wish,
+        now: Millis,
+        step: &mut Step,
+    ) {
         if wish.asked == Some(true) {
             self.take_request(key, now, step);
         }
