@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "constants that parse")]
 
+mod access;
 mod bad_input;
 mod beam_time;
 mod desk;

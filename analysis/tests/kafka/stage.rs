@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lightrail_compose::kafka::Login;
+use lightrail_compose::kafka::access::AUTHORIZER;
 use lightrail_compose::process::{Proc, Start, tail};
 use lightrail_compose::scratch::Scratch;
 use lightrail_compose::{Kafka, KafkaOptions};
@@ -42,6 +44,8 @@ pub(crate) struct Stage {
     pub(crate) more: &'static str,
     /// The folder of a second site, `THERE`, where there is one.
     pub(crate) there: Option<PathBuf>,
+    /// How services reach the broker where that is not as its owner does: lines of `[kafka]`.
+    pub(crate) reach: Option<String>,
     scratch: Scratch,
 }
 
@@ -60,11 +64,13 @@ pub(crate) struct Setup {
     pub(crate) partitions: i32,
     /// A topic that keeps its messages for an hour.
     pub(crate) forgetful: Option<Topic>,
+    /// The case's own broker has access rules, and a user of this name and password that may do nothing yet.
+    pub(crate) restricted: Option<&'static str>,
 }
 
 /// The usual stage with topics of so many partitions.
 pub(crate) fn partitions(partitions: i32) -> Setup {
-    Setup { own_kafka: false, partitions, forgetful: None }
+    Setup { own_kafka: false, partitions, forgetful: None, restricted: None }
 }
 
 /// Plays a case; what the workers said last is told where it fails.
@@ -91,8 +97,13 @@ pub(crate) async fn on_stage(
 
 impl Stage {
     async fn start(setup: Setup) -> anyhow::Result<Self> {
-        let own_kafka =
-            if setup.own_kafka { Some(Kafka::start(KafkaOptions::default()).await?) } else { None };
+        let mut options = KafkaOptions::default();
+        if let Some(user) = setup.restricted {
+            let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+            options.broker = AUTHORIZER.map(pair).into();
+            options.login = Some(Login { user: user.to_owned(), password: user.to_owned() });
+        }
+        let own_kafka = if setup.own_kafka { Some(Kafka::start(options).await?) } else { None };
         let bootstrap = match &own_kafka {
             Some(kafka) => kafka.bootstrap(),
             None => shared_kafka().await?.bootstrap(),
@@ -124,6 +135,7 @@ impl Stage {
             place: None,
             more: "",
             there: None,
+            reach: None,
             scratch: Scratch::new()?,
         })
     }
@@ -160,10 +172,10 @@ impl Stage {
         let there =
             self.there.as_ref().map(|folder| format!("[sites.THERE]\nfolder = \"{}\"\n", folder.display()));
         let text = format!(
-            "site = \"{site}\"\n[kafka]\nbootstrap = [\"{}\"]\nprefix = \"{}\"\n[sites.HERE]\n{place}\n{}\
+            "site = \"{site}\"\n[kafka]\nprefix = \"{}\"\n{}\n[sites.HERE]\n{place}\n{}\
              [trials]\nfolder = \"{}\"\n[work]\nworker = \"w\"\nthreads = {}\n{}\n{}\n{}",
-            self.connection.bootstrap,
             self.prefix,
+            self.reach.clone().unwrap_or_else(|| format!("bootstrap = [\"{}\"]", self.connection.bootstrap)),
             there.unwrap_or_default(),
             self.calibration().display(),
             self.threads,

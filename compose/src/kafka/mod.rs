@@ -1,6 +1,7 @@
 //! One real Apache Kafka broker in KRaft mode, on a plain JVM: started on its own ports and data folder, killed, stopped
 //! and started again with its data. A broker that somebody else runs (`LIGHTRAIL_KAFKA`) is used but never touched.
 
+pub mod access;
 pub mod jars;
 mod prepared;
 mod secure;
@@ -157,6 +158,19 @@ impl Kafka {
             ("ssl.ca.location", &certificate),
         ];
         Some(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into())
+    }
+
+    /// Lets a user of that listener do these things; the broker has to have been started with [`access::AUTHORIZER`].
+    ///
+    /// # Errors
+    /// When the broker is not ours, or refuses.
+    pub async fn allow(
+        &self,
+        user: &str,
+        rules: &[(access::Resource<'_>, access::Operation)],
+    ) -> anyhow::Result<()> {
+        self.ours()?;
+        access::allow(&self.bootstrap, user, rules).await
     }
 
     /// The folder with its data, for damage while it is down.

@@ -28,6 +28,11 @@ pub(super) type Ends = BTreeMap<(String, i32), End>;
 
 const LOG: &str = "__transaction_state";
 
+/// Whether decisions could be read if they were needed.
+pub(super) fn may_read(connection: &Connection, limit: Duration) -> Result<(), KafkaError> {
+    Probe::new(connection, Isolation::ReadUncommitted, None, limit)?.partitions(LOG).map(drop)
+}
+
 /// The decisions of one transactional id.
 pub(super) fn ends(connection: &Connection, id: &str, limit: Duration) -> Result<Ends, KafkaError> {
     let deadline = Instant::now() + limit;

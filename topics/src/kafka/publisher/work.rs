@@ -140,6 +140,7 @@ impl Work {
                 return Err(PublishError::Retriable(fault.unwrap_or(KafkaError::Timeout { what, limit })));
             }
         }
+        self.may_mend(deadline);
         self.settle(deadline)
     }
 

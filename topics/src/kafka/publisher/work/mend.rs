@@ -12,6 +12,10 @@ use super::Work;
 use crate::kafka::error::{KafkaError, PublishError};
 use crate::message;
 
+/// What to do about it.
+const NOT_READABLE: &str = "`__transaction_state` cannot be read: a transaction that a killed broker leaves without its end \
+                            would be taken for committed. Allow READ on it";
+
 impl Work {
     /// After a broker was lost: looks whether it came back without the end of one of our transactions.
     pub(in super::super) fn mend(&mut self) -> Result<(), PublishError> {
@@ -23,6 +27,14 @@ impl Work {
             self.producer.context().common.still_lost();
         }
         outcome
+    }
+
+    /// Says at the beginning, and not only when it is needed, that the coordinator's log cannot be read.
+    pub(super) fn may_mend(&self, deadline: Instant) {
+        let limit = deadline.saturating_duration_since(Instant::now()).min(Duration::from_secs(2));
+        if let Err(error @ KafkaError::Authorization(_)) = history::may_read(&self.connection, limit) {
+            tracing::error!(%error, "{NOT_READABLE}");
+        }
     }
 
     /// Ends what a killed broker has left without its end (see [`crate::message::settled`]), as it was decided.
