@@ -9,6 +9,7 @@ use lightrail_topics::events::{Argument, Class, Field, Rule, RunParam, Task, Tri
 use lightrail_topics::{DatasetName, Millis, RuleName, SiteName, TaskName, When};
 
 use crate::config::Config;
+use crate::decide::MOVES;
 
 /// The example, which a test reads.
 pub const EXAMPLE: &str = include_str!("../rules.example.toml");
@@ -201,6 +202,12 @@ fn task(
         if !before.contains(other) {
             section.fault("after", format!("names `{other}`, which is no task before this one"));
         }
+    }
+    if name.as_ref().is_some_and(|name| name.as_str().ends_with(MOVES)) {
+        section.fault(
+            "task",
+            format!("ends with `{MOVES}`, as those do which move images between a rule's sites"),
+        );
     }
     if let Some(name) = &name
         && !before.insert(name.clone())

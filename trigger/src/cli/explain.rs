@@ -56,11 +56,12 @@ pub(super) async fn explain(
             if let Some(why) = book.stopped(rule, task, &run, request) {
                 say!("  task {}: not tried again: {why}", task.task);
             }
-            for life in attempts {
+            for life in book.moves(rule, task, &run, request).into_iter().chain(attempts) {
                 let (step, at) = &life.last;
+                let ahead = if life.ahead { " ahead of its files" } else { "" };
                 say!(
-                    "  task {}, attempt {}: job {} {} at {at}{}; started because {}",
-                    task.task,
+                    "  task {}, attempt {}: job {} {} at {at}{}; started{ahead} because {}",
+                    life.identity.of_run().map_or(&task.task, |job| &job.task),
                     life.identity.attempt(),
                     life.identity.name(),
                     step.word().replace('_', " "),

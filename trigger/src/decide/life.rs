@@ -354,7 +354,10 @@ impl Life {
             (JobEnd::Done, Some(why)) if is_short => JobEnd::Withdrawn { why },
             (JobEnd::Done, None) if is_short => JobEnd::Failed {
                 class: FailureClass::Application,
-                text: "its workers ended before the run's results were complete".to_owned(),
+                text: match self.identity.of_pool() {
+                    Some(_) => "its workers ended though nobody told them to".to_owned(),
+                    None => "its workers ended before the run's results were complete".to_owned(),
+                },
             },
             (JobEnd::Cancelled { .. } | JobEnd::Failed { .. }, Some(Withdrawal::Hangs)) => JobEnd::Failed {
                 class: FailureClass::Hung,

@@ -24,6 +24,11 @@ pub(super) enum Moving {
 }
 
 impl Book {
+    /// The jobs that have moved images of a task's run, or were to, oldest first.
+    pub fn moves(&self, rule: &Rule, task: &Task, run: &RunKey, request: Option<u32>) -> Vec<&Life> {
+        self.attempts_of(&first(rule, task, run, request))
+    }
+
     /// What is to be done before a task's workers can work a run where it is placed; nothing where its images are there.
     pub(super) fn moving(
         &self,
@@ -37,14 +42,7 @@ impl Book {
             rule.trial.filter(|_| !rule.or_at.is_empty() && matches!(task.work, Work::Analysis { .. }))?;
         let site = self.site_of(rule, run);
         let of = RunInTrial { run: run.clone(), trial };
-        let first = JobIdentity::from(RunJob {
-            rule: rule.rule.clone(),
-            run: run.clone(),
-            trial: Some(trial),
-            task: moves(&task.task),
-            request,
-            attempt: 1,
-        });
+        let first = first(rule, task, run, request);
         let attempts = self.attempts_of(&first);
         let here: Vec<&&Life> = attempts.iter().rev().take_while(|life| life.site == *site).collect();
         let is_moved = |from: &SiteName| {
@@ -64,6 +62,12 @@ impl Book {
         let due = last.last.1.plus(self.limits.again * failed);
         Some(if due <= now { Moving::Wanted(last.identity.next_attempt(), from) } else { Moving::Later })
     }
+}
+
+/// The first job that moves the images of a task's run.
+fn first(rule: &Rule, task: &Task, run: &RunKey, request: Option<u32>) -> JobIdentity {
+    let (rule, trial, task) = (rule.rule.clone(), rule.trial, moves(&task.task));
+    RunJob { rule, run: run.clone(), trial, task, request, attempt: 1 }.into()
 }
 
 /// The name of the task that moves a task's images.
