@@ -6,179 +6,17 @@
 
 mod begin;
 mod commit;
+mod give_up;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::line::{Line, Stage, Ticket};
 use super::note::Note;
-
-/// A time since the worker's start.
-pub type Now = Duration;
-
-/// The two sources of images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lane {
-    /// Images of runs that are being taken.
-    Live,
-    /// Images of earlier runs.
-    Reprocess,
-}
-
-impl Lane {
-    /// Both, the more urgent one first.
-    pub const ALL: [Self; 2] = [Self::Live, Self::Reprocess];
-
-    /// The word that logs and metrics use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Reprocess => "reprocess",
-        }
-    }
-}
-
-/// What the decisions depend on beside the events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Images worked on at the same time.
-    pub threads: usize,
-    /// Images of each lane that may be under way or wait as bytes in memory.
-    pub ahead: usize,
-    /// The most results of one transaction.
-    pub results: usize,
-    /// How long a stage may go on past its image's limit before the process is ended.
-    pub grace: Duration,
-    /// How long begun images are waited for when partitions go or the worker leaves.
-    pub hand_over: Duration,
-    /// The most work that is taken from the reprocess lane at a time.
-    pub reprocess_batch: Duration,
-    /// The age at which the live group's lag is looked at again.
-    pub lag_age: Duration,
-    /// An image begun so often without a result is not begun again.
-    pub begun_at_most: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            threads: 1,
-            ahead: 4,
-            results: 500,
-            grace: Duration::from_secs(10),
-            hand_over: Duration::from_secs(2),
-            reprocess_batch: Duration::from_millis(200),
-            lag_age: Duration::from_secs(1),
-            begun_at_most: 4,
-        }
-    }
-}
-
-/// Where a partition that was given begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The partition.
-    pub partition: i32,
-    /// The position.
-    pub next: i64,
-    /// The note beside it.
-    pub note: Note,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// These partitions are ours now, and no others of this lane.
-    Given(Lane, Vec<Start>),
-    /// The lane's partitions are to be let go.
-    Taken(Lane),
-    /// A record came: an image, or one that has its result, or none.
-    Arrived {
-        /// Of this lane.
-        lane: Lane,
-        /// Of this partition.
-        partition: i32,
-        /// At this offset.
-        offset: i64,
-        /// It goes by this number from now on.
-        ticket: Ticket,
-        /// Whether there is nothing to be worked.
-        done: bool,
-    },
-    /// An image's bytes are here; its work may last `limit`.
-    Read {
-        /// Which.
-        ticket: Ticket,
-        /// How long.
-        limit: Duration,
-    },
-    /// An image has its result.
-    Ended(Ticket),
-    /// The last commit stands on Kafka.
-    Committed,
-    /// Nothing of the last commit stands on Kafka.
-    NotCommitted,
-    /// The live group's lag in images, all partitions together, and how many work there.
-    Looked {
-        /// Images behind.
-        lag: u64,
-        /// Members of the live group.
-        workers: u64,
-    },
-    /// The lag could not be looked at.
-    NotLooked,
-    /// Somebody wants the worker to leave.
-    Leave(Why),
-    /// Time has passed.
-    Tick,
-}
-
-/// Why a worker leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// It was asked to.
-    Asked,
-    /// The place where the images lie does not answer.
-    Door,
-    /// A stage never came back: only the end of the process ends it.
-    Stuck,
-}
-
-/// A commit of one lane: results and positions, both or neither.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Commit {
-    /// The lane.
-    pub lane: Lane,
-    /// The images whose results are in it.
-    pub tickets: Vec<Ticket>,
-    /// Partition, next offset, note.
-    pub positions: Vec<(i32, i64, Note)>,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Read an image's bytes.
-    Read(Ticket),
-    /// Work on an image.
-    Compute(Ticket),
-    /// Make its result: it took too long. Its thread is not waited for; another takes its place.
-    TimedOut(Ticket),
-    /// Make its result: it was begun so often, and each time its process ended.
-    Crashed(Ticket, u32),
-    /// Forget an image: it is somebody else's, or will come again.
-    Forget(Ticket),
-    /// Commit.
-    Commit(Commit),
-    /// Look at the live group's lag.
-    Look,
-    /// Let a lane's partitions go.
-    Release(Lane),
-    /// Everything is committed that will be: leave.
-    Left(Why),
-}
+pub use words::{Action, Commit, Event, Lane, Now, Settings, Start, Why};
 
 #[derive(Debug)]
 struct Running {
@@ -222,6 +60,8 @@ pub struct Decider {
     last_lane: Lane,
     /// After a failed commit: not before.
     publish_after: Now,
+    /// When the last commit was begun.
+    last_commit: Option<Now>,
     lag: Option<(Now, u64, u64)>,
     looking: bool,
     look_after: Now,
@@ -253,6 +93,7 @@ impl Decider {
             publishing: None,
             last_lane: Lane::Reprocess,
             publish_after: Duration::ZERO,
+            last_commit: None,
             lag: None,
             looking: false,
             look_after: Duration::ZERO,
@@ -294,7 +135,8 @@ impl Decider {
         let retry = Some(self.publish_after).filter(|at| *at > now);
         let look = Some(self.look_after.max(now + Duration::from_millis(10)))
             .filter(|_| self.is_open(Lane::Reprocess));
-        limits.chain(leaving).chain(retry).chain(look).min()
+        let gathered = self.gathered_at().filter(|at| *at > now);
+        limits.chain(leaving).chain(retry).chain(look).chain(gathered).min()
     }
 
     /// Whether a lane holds an image that is not done.
@@ -378,59 +220,6 @@ impl Decider {
         }
     }
 
-    fn leave(&mut self, now: Now, why: Why, actions: &mut Vec<Action>) {
-        if self.leave.is_some() {
-            return;
-        }
-        self.leave = Some(why);
-        for lane in Lane::ALL {
-            self.lanes[lane as usize].leaving.get_or_insert(now);
-            if why == Why::Door {
-                // What is being read will not come.
-                self.drop_where(lane, |stage| stage == Stage::Reading, actions);
-            }
-            self.quiet(lane, actions);
-        }
-    }
-
-    /// What is not begun in a lane is not begun any more.
-    fn quiet(&mut self, lane: Lane, actions: &mut Vec<Action>) {
-        self.drop_where(lane, |stage| stage == Stage::Waiting, actions);
-    }
-
-    fn drop_where(&mut self, lane: Lane, which: impl Fn(Stage) -> bool, actions: &mut Vec<Action>) {
-        let lines = self.lanes[lane as usize].lines.values_mut();
-        let dropped: Vec<Ticket> = lines.flat_map(|line| line.drop_where(&which)).collect();
-        self.forget_all(&dropped, actions);
-    }
-
-    fn forget_all(&mut self, tickets: &[Ticket], actions: &mut Vec<Action>) {
-        for ticket in tickets {
-            self.places.remove(ticket);
-            self.limits.remove(ticket);
-            self.not_ready(*ticket);
-            self.alone.take_if(|alone| alone == ticket);
-            actions.push(Action::Forget(*ticket));
-        }
-    }
-
-    fn not_ready(&mut self, ticket: Ticket) {
-        for ready in &mut self.ready {
-            ready.remove(&ticket);
-        }
-    }
-
-    /// Nothing of a lane is ours any more.
-    fn forget(&mut self, lane: Lane, actions: &mut Vec<Action>) {
-        let lines = std::mem::take(&mut self.lanes[lane as usize].lines);
-        let held: Vec<Ticket> = lines.values().flat_map(Line::held).map(|held| held.ticket).collect();
-        self.forget_all(&held, actions);
-        if self.publishing.as_ref().is_some_and(|publishing| publishing.lane == lane) {
-            // Its answer is still to come and means nothing then.
-            self.publishing = Some(Publishing { lane, parts: Vec::new() });
-        }
-    }
-
     fn ended(&mut self, now: Now, ticket: Ticket) {
         self.limits.remove(&ticket);
         self.not_ready(ticket);
@@ -460,33 +249,6 @@ impl Decider {
                 true
             }
             _ => false,
-        }
-    }
-
-    /// Gives up what is past its limit.
-    fn expire(&mut self, now: Now, actions: &mut Vec<Action>) {
-        let late = |running: &Running| running.overdue.is_none() && now >= running.since + running.limit;
-        let overdue: Vec<Ticket> =
-            self.running.iter().filter(|(_, running)| late(running)).map(|(ticket, _)| *ticket).collect();
-        for ticket in overdue {
-            if let Some(running) = self.running.get_mut(&ticket) {
-                running.overdue = Some(now);
-            }
-            self.alone.take_if(|alone| *alone == ticket);
-            if self.set(ticket, Stage::Computing, Stage::Done) {
-                actions.push(Action::TimedOut(ticket));
-            }
-        }
-        let overdue = self.running.values().filter_map(|running| running.overdue);
-        let stuck = overdue.clone().any(|since| now >= since + self.settings.grace);
-        if stuck || overdue.count() > self.settings.threads {
-            self.leave(now, Why::Stuck, actions);
-        }
-        for lane in Lane::ALL {
-            let state = &self.lanes[lane as usize];
-            if state.leaving.is_some_and(|since| now >= since + self.settings.hand_over) {
-                self.drop_where(lane, |stage| stage != Stage::Done, actions);
-            }
         }
     }
 }

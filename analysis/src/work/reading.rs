@@ -2,7 +2,7 @@
 //! Waits for a door that does not answer and says when it counts as away; everything else is the image's own bad end.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
@@ -53,8 +53,10 @@ impl Reading {
         let key = TrialKey { experiment: image.image.run.experiment.clone(), trial: image.trial };
         let refused = |cause: String| Bad::new(Outcome::Refused, Stage::Read, cause);
         let parameters = self.trials.get(&key).await.map_err(refused)?;
-        let extents =
-            image.extents.iter().map(|extent| self.fetch(&extent.lfn, extent.offset, extent.length));
+        let mut buffers = self.buffers.take();
+        let extents = image.extents.iter().map(|extent| {
+            self.fetch(&extent.lfn, extent.offset, extent.length, buffers.pop().unwrap_or_default())
+        });
         let extents = try_join_all(extents).await?;
         let ready = self.ready(&key, &parameters, &image, &extents).await?;
         let Prepared { decoder, chain } = ready;
@@ -87,7 +89,8 @@ impl Reading {
         parameters: &Parameters,
         configure: &[ConfigurePlace],
     ) -> Result<Arc<Decoder>, Failure<Bad, Bad>> {
-        let bytes = configure.iter().map(|place| self.fetch(&place.lfn, place.offset, place.length));
+        let bytes =
+            configure.iter().map(|place| self.fetch(&place.lfn, place.offset, place.length, Vec::new()));
         let bytes = try_join_all(bytes).await.map_err(Failure::Trouble)?;
         let configure: Vec<_> = configure.iter().cloned().zip(bytes).collect();
         let detector = &parameters.detector;
@@ -161,7 +164,7 @@ impl Reading {
     }
 
     /// A range of a file, however often it has to be asked for.
-    async fn fetch(&self, lfn: &Lfn, offset: u64, length: u64) -> Result<Vec<u8>, Bad> {
+    async fn fetch(&self, lfn: &Lfn, offset: u64, length: u64, mut buffer: Vec<u8>) -> Result<Vec<u8>, Bad> {
         let unreadable = |cause: &dyn std::fmt::Display| Bad::new(Outcome::Unreadable, Stage::Read, cause);
         if length > LONGEST_EXTENT {
             let text = format!("{length} bytes of {lfn} from byte {offset} on are more than an image has");
@@ -173,11 +176,11 @@ impl Reading {
         let begun = Instant::now();
         let mut tries = 0;
         loop {
-            let mut answer = self.ask(&file, offset, length).await;
+            let mut answer = self.ask(&file, offset, length, std::mem::take(&mut buffer)).await;
             if let (Err(SourceError::Missing { .. }), Some(growing)) = (&answer, &growing) {
-                answer = match self.ask(growing, offset, length).await {
+                answer = match self.ask(growing, offset, length, Vec::new()).await {
                     // Finished just now, or never there.
-                    Err(SourceError::Missing { .. }) => self.ask(&file, offset, length).await,
+                    Err(SourceError::Missing { .. }) => self.ask(&file, offset, length, Vec::new()).await,
                     Err(SourceError::Short { .. }) if begun.elapsed() < GROWS_WITHIN => {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                         continue;
@@ -206,9 +209,15 @@ impl Reading {
         }
     }
 
-    async fn ask(&self, file: &Location, offset: u64, length: u64) -> Result<Vec<u8>, SourceError> {
+    async fn ask(
+        &self,
+        file: &Location,
+        offset: u64,
+        length: u64,
+        buffer: Vec<u8>,
+    ) -> Result<Vec<u8>, SourceError> {
         let extent = Extent { file: file.clone(), offset, length };
-        self.source.read_into(&extent, self.buffers.take()).await
+        self.source.read_into(&extent, buffer).await
     }
 }
 
@@ -278,25 +287,34 @@ fn inputs_of(parameters: &Parameters, run: RunNumber) -> Vec<(&'static str, usiz
     all.into_iter().flat_map(|(name, inputs)| of(name, inputs)).collect()
 }
 
-/// Buffers of images that are done with, for those that are read next.
+/// Buffers of images that are done with, for those that are read next: fresh memory costs as much as reading into it.
 #[derive(Clone, Debug)]
 pub(super) struct Buffers {
-    limit: usize,
-    free: Arc<Mutex<Vec<Vec<u8>>>>,
+    images: usize,
+    free: Arc<Mutex<Vec<Vec<Vec<u8>>>>>,
 }
 
 impl Buffers {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit, free: Arc::default() }
+    /// Those of so many images are kept.
+    pub(super) fn new(images: usize) -> Self {
+        Self { images, free: Arc::default() }
     }
 
-    fn take(&self) -> Vec<u8> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    /// Those of one image; none where none are free.
+    fn take(&self) -> Vec<Vec<u8>> {
+        self.lock().pop().unwrap_or_default()
     }
 
-    pub(super) fn give(&self, buffers: Vec<Vec<u8>>) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.extend(buffers.into_iter().filter(|buffer| buffer.capacity() > 0));
-        free.truncate(self.limit);
+    /// Those of one image.
+    pub(super) fn give(&self, mut buffers: Vec<Vec<u8>>) {
+        buffers.retain(|buffer| buffer.capacity() > 0);
+        let mut free = self.lock();
+        if !buffers.is_empty() && free.len() < self.images {
+            free.push(buffers);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<Vec<u8>>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

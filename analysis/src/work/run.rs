@@ -16,7 +16,7 @@ use super::reading::{Buffers, Tables};
 use super::rival::{Looks, Slot};
 use super::session::{Crew, End, session};
 use super::stages::{Chained, Stages};
-use super::threads::Threads;
+use super::threads::{TOGETHER, Threads};
 use super::trials::Trials;
 use super::{door, metric};
 use crate::config::Config;
@@ -164,7 +164,8 @@ async fn live(
         source: Source::new(config.source),
         trials: Trials::start(&connection, &topics),
         tables: Arc::new(Tables::new(config.trials.folder.clone())),
-        buffers: Buffers::new(2 * (ahead + threads)),
+        // Both lanes' that are read, and those that are worked on.
+        buffers: Buffers::new(2 * ahead + TOGETHER * threads),
         identity,
         topics,
         connection,

@@ -235,7 +235,9 @@ impl Session<'_> {
 
     fn worked(&mut self, done: Done) {
         let Freed { outcomes, begun, buffers } = self.crew.threads.free(done);
-        self.reading.buffers.give(buffers);
+        for of_image in buffers {
+            self.reading.buffers.give(of_image);
+        }
         for (ticket, outcome) in outcomes {
             if let Some(held) = self.images.get_mut(&ticket) {
                 held.begun(begun);

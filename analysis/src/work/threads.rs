@@ -15,7 +15,7 @@ use super::stages::{Bad, Job, Progress, Stages, Worked};
 use crate::pipeline::Workspace;
 
 /// The most images that go together.
-const TOGETHER: usize = 4;
+pub(super) const TOGETHER: usize = 4;
 
 /// What a thread has done.
 pub(super) struct Done {
@@ -33,8 +33,8 @@ pub(super) struct Freed {
     pub(super) outcomes: Vec<(Ticket, Result<Worked, Bad>)>,
     /// When their thread took the images.
     pub(super) begun: Instant,
-    /// Buffers that nobody needs any more.
-    pub(super) buffers: Vec<Vec<u8>>,
+    /// Each image's buffers, where nobody needs them any more.
+    pub(super) buffers: Vec<Vec<Vec<u8>>>,
 }
 
 /// An image to be worked.
@@ -204,7 +204,7 @@ impl Threads {
         let fit = (limit / 10).as_nanos() / mean.as_nanos().max(1);
         self.together = usize::try_from(fit).unwrap_or(usize::MAX).clamp(1, TOGETHER);
         let jobs = images.into_iter().filter_map(|image| Arc::into_inner(image.job));
-        Freed { outcomes, begun, buffers: jobs.flat_map(|job| job.extents).collect() }
+        Freed { outcomes, begun, buffers: jobs.map(|job| job.extents).collect() }
     }
 
     /// How many images may be with the threads: quick ones go together, slow ones each for itself and beside the others.

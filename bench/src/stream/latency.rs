@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use lightrail_topics::events::{Image, Start};
+use lightrail_topics::events::{Image, StageTimes, Start};
 use lightrail_topics::kafka::{Publisher, Timeouts};
 use lightrail_topics::{Millis, message};
 
@@ -15,7 +15,7 @@ use super::watch::Watch;
 use crate::report::{Bar, Row, median, percentile};
 
 const SILENCE: Duration = Duration::from_secs(30);
-/// The first ones, while trials are compiled and connections made, are not counted.
+/// Images that make the workers ready.
 const WARM: usize = 50;
 /// After so many images one round trip is measured.
 const ROUND_TRIP_EVERY: usize = 20;
@@ -42,10 +42,14 @@ pub(super) async fn measure(
     let start = Start { mover: "bench".parse()?, from: Millis(0), at: Millis(0) };
     let round_trip = message::start(&start, "bench", Millis(0));
     let (mut published, mut round_trips) = (Vec::with_capacity(count), Vec::new());
+    // The first ones, while trials are compiled and connections made, are not counted and not waited behind.
+    let (first, counted) = given.split_at(WARM.min(given.len()));
+    stand.publish(first).await?;
+    watch.until(first.len(), SILENCE).await.with_context(|| stand.said())?;
     let publishing = async {
         let mut tick = tokio::time::interval(Duration::from_secs_f64(2.0 / sustained));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for (number, image) in given.iter().enumerate() {
+        for (number, image) in counted.iter().enumerate() {
             tick.tick().await;
             if number % ROUND_TRIP_EVERY == 0 {
                 let begun = Instant::now();
@@ -63,15 +67,20 @@ pub(super) async fn measure(
     watched.with_context(|| stand.said())?;
     stand.stop_workers().await?;
     let mut waits = Vec::with_capacity(count);
-    for (image, at) in given.iter().zip(&published).skip(WARM) {
+    let mut parts = PARTS.map(|_| Vec::with_capacity(count));
+    for (image, at) in counted.iter().zip(&published) {
         let came = watch.of(&image.key()).context("all have results")?;
-        waits.push(came.saturating_duration_since(*at).as_secs_f64() * 1e3);
+        let wait = came.at.saturating_duration_since(*at).as_secs_f64() * 1e3;
+        waits.push(wait);
+        for (part, took) in parts.iter_mut().zip(parts_of(&came.times, wait)) {
+            part.push(took);
+        }
     }
     let allowed = one_alone + 2.0 * median(&round_trips);
     let what = format!("single images, {:.0} a second, message -> result", sustained / 2.0);
     let (p50, p99) = (percentile(&waits, 50), percentile(&waits, 99));
     let peer = "peer: one image alone + 2 round trips";
-    Ok(vec![
+    let mut rows = vec![
         Row::alone(
             "one image of 4.2 megapixels alone: read, decode, calibrate, find spots",
             "ms",
@@ -80,5 +89,28 @@ pub(super) async fn measure(
         Row::alone("a transactional round trip of the broker meanwhile", "ms", &round_trips),
         Row::against(format!("{what}, p50; {peer}"), "ms", &[p50], &[allowed], Bar::AtMost(1.0)),
         Row::against(format!("{what}, p99; {peer}"), "ms", &[p99], &[allowed], Bar::AtMost(TAIL)),
-    ])
+    ];
+    for (part, took) in PARTS.iter().zip(&parts) {
+        rows.push(Row::alone(format!("of that: {part}, p50"), "ms", &[percentile(took, 50)]));
+        rows.push(Row::alone(format!("of that: {part}, p99"), "ms", &[percentile(took, 99)]));
+    }
+    Ok(rows)
+}
+
+/// Parts of an image's way.
+const PARTS: [&str; 5] = [
+    "message published, fetched and taken",
+    "read and decoded",
+    "waits for a thread",
+    "calibrate, find spots, decide",
+    "result committed and seen",
+];
+
+/// How long each took, milliseconds; `whole` is their sum.
+#[allow(clippy::cast_precision_loss)] // microseconds
+fn parts_of(times: &StageTimes, whole: f64) -> [f64; 5] {
+    let millis = |micros: Option<u64>| micros.unwrap_or(0) as f64 / 1e3;
+    let (waited, read, queued) = (millis(Some(times.waited)), millis(times.read), millis(times.queued));
+    let worked = millis(times.calibrate) + millis(times.spotfind) + millis(times.decide);
+    [waited, read, queued, worked, whole - waited - read - queued - worked]
 }

@@ -43,7 +43,7 @@ impl Trials {
     }
 }
 
-/// Throughput of workers against the same without Kafka. Gives the rows, and what two workers sustain.
+/// Throughput of workers against the same without Kafka, and what both cost. Gives the rows, and what two workers sustain.
 pub(super) async fn workers(
     stand: &mut Stand,
     images: &[Image],
@@ -54,15 +54,26 @@ pub(super) async fn workers(
     let alone = Alone::new(stand.store(), &stand.parameters()?, &images[0])?;
     for workers in WORKERS {
         let (mut ours, mut peer) = (Vec::new(), Vec::new());
+        let (mut cost, mut peers_cost, mut beside) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
+            let before = processor::time("self")?;
             peer.push(alone.rate(images, workers)?);
+            let cost_alone = processor::time("self")?.saturating_sub(before);
+            peers_cost.push(cost_alone.as_secs_f64() * 1e3 / number_of(images));
             let given = trials.images(images, 3 * images.len())?;
-            ours.push(burst(stand, &given, workers).await?.1);
+            let burst = burst(stand, trials, images, &given, workers).await?;
+            ours.push(burst.rate);
+            cost.push(burst.workers);
+            beside.push(burst.beside);
         }
-        let name = format!(
-            "results committed with workers of one thread: {workers}; peer: as many threads with the same reads and kernels"
-        );
+        let of = format!("workers of one thread: {workers}");
+        let name =
+            format!("results committed with {of}; peer: as many threads with the same reads and kernels");
         rows.push(Row::against(name, "images/s", &ours, &peer, Bar::AtLeast(0.9)));
+        let name = format!("{of}; their processor time; peer: those threads'");
+        rows.push(Row::against(name, "core-ms/image", &cost, &peers_cost, Bar::Told));
+        let name = format!("{of}; processor time beside them: broker, kernel, who publishes and who waits");
+        rows.push(Row::alone(name, "core-ms/image", &beside));
         if workers == 2 {
             sustained = median(&ours);
         }
@@ -77,7 +88,7 @@ pub(super) async fn sustained(
     trials: &mut Trials,
 ) -> anyhow::Result<f64> {
     let given = trials.images(images, 3 * images.len())?;
-    Ok(burst(stand, &given, 2).await?.1)
+    Ok(burst(stand, trials, images, &given, 2).await?.rate)
 }
 
 /// A whole run that is there at once.
@@ -90,26 +101,58 @@ pub(super) async fn at_once(
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let given = trials.images(images, 4 * images.len())?;
-        ours.push(burst(stand, &given, 2).await?.0.as_secs_f64());
-        #[allow(clippy::cast_precision_loss)] // numbers of images
-        peer.push(given.len() as f64 / sustained);
+        ours.push(burst(stand, trials, images, &given, 2).await?.took.as_secs_f64());
+        peer.push(number_of(&given) / sustained);
     }
     let name =
         format!("last result of {} images that are published at once; peer: images / rate", 4 * images.len());
     Ok(Row::against(name, "s", &ours, &peer, Bar::AtMost(1.1)))
 }
 
-/// Publishes all at once: how long until the last result, and images a second in the middle.
-async fn burst(stand: &mut Stand, images: &[Image], workers: usize) -> anyhow::Result<(Duration, f64)> {
+/// What came of images that were published all at once.
+struct Burst {
+    /// Until the last result.
+    took: Duration,
+    /// Images a second in the middle.
+    rate: f64,
+    /// Processor time of the workers, milliseconds an image.
+    workers: f64,
+    /// The same of all else on the machine.
+    beside: f64,
+}
+
+/// Images that show that workers have what their trial needs.
+const FIRST: usize = 32;
+
+/// Publishes all at once, for workers that were at work before.
+async fn burst(
+    stand: &mut Stand,
+    trials: &mut Trials,
+    images: &[Image],
+    given: &[Image],
+    workers: usize,
+) -> anyhow::Result<Burst> {
+    let first = trials.images(images, FIRST)?;
     stand.start_workers(workers, None).await?;
     let mut watch = Watch::start(stand).await?;
+    stand.publish(&first).await?;
+    watch.until(first.len(), SILENCE).await.with_context(|| stand.said())?;
+    watch.forget();
+    let before = processor_times(stand)?;
     let begun = Instant::now();
-    let (published, watched) = tokio::join!(stand.publish(images), watch.until(images.len(), SILENCE));
+    let (published, watched) = tokio::join!(stand.publish(given), watch.until(given.len(), SILENCE));
     published?;
     watched.with_context(|| stand.said())?;
+    let after = processor_times(stand)?;
     stand.stop_workers().await?;
+    let [workers, machine] = [0, 1].map(|at| (after[at] - before[at]) * 1e3 / number_of(given));
     let took = watch.last().context("there are results")?.duration_since(begun);
-    Ok((took, watch.rate().context("there are many")?))
+    Ok(Burst { took, rate: watch.rate().context("there are many")?, workers, beside: machine - workers })
+}
+
+#[allow(clippy::cast_precision_loss)] // numbers of images
+fn number_of(images: &[Image]) -> f64 {
+    images.len() as f64
 }
 
 /// At a beam's pace for so long.
@@ -153,7 +196,7 @@ pub(super) async fn keeping_up(
     let behind = last.saturating_duration_since(last_published);
     let keys = given.iter().map(Image::key).zip(&published);
     let waits: Vec<f64> = keys
-        .filter_map(|(key, at)| Some(watch.of(&key)?.saturating_duration_since(*at).as_secs_f64() * 1e3))
+        .filter_map(|(key, at)| Some(watch.of(&key)?.at.saturating_duration_since(*at).as_secs_f64() * 1e3))
         .collect();
     let what = format!("{BEAM} images/s for {} s, 4.2 megapixels, powders on", period.as_secs());
     let holds = behind <= BEHIND;

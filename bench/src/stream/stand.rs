@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -41,6 +42,8 @@ pub(super) struct Taken {
 pub(super) struct Stand {
     workers: Vec<Proc>,
     publisher: Publisher,
+    /// Images published.
+    published: AtomicUsize,
     pub(super) connection: Connection,
     pub(super) topics: Topics,
     _kafka: Kafka,
@@ -67,7 +70,18 @@ impl Stand {
         Admin::new(&connection, LIMIT).create_topics(&specs).await?;
         let publisher = Publisher::start(&connection, &topics, "bench-stand", Timeouts::default())?;
         publisher.init(LIMIT).await?;
-        Ok(Self { workers: Vec::new(), publisher, connection, topics, _kafka: kafka, site, store, folder })
+        let published = AtomicUsize::new(0);
+        Ok(Self {
+            workers: Vec::new(),
+            publisher,
+            published,
+            connection,
+            topics,
+            _kafka: kafka,
+            site,
+            store,
+            folder,
+        })
     }
 
     /// Below which a file lies at its LFN.
@@ -103,12 +117,16 @@ impl Stand {
         Ok(())
     }
 
-    /// Publishes images live, as an index does: now.
+    /// Publishes images live, as an index does: now, and to one partition after the other.
     pub(super) async fn publish(&self, images: &[Image]) -> anyhow::Result<()> {
         let at = now();
         for some in images.chunks(5000) {
-            let message = |image| message::image(image, SiteTopic::ImagesLive, "bench", at);
-            self.say(some.iter().map(message).collect()).await?;
+            let placed = some.iter().map(|image| {
+                let number = self.published.fetch_add(1, Ordering::Relaxed);
+                let partition = i32::try_from(number % usize::try_from(PARTITIONS).unwrap_or(1)).ok();
+                (message::image(image, SiteTopic::ImagesLive, "bench", at), partition)
+            });
+            self.publisher.publish_to(placed.collect(), None).await?;
         }
         Ok(())
     }

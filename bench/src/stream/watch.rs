@@ -1,20 +1,27 @@
-//! Who waits for results: reads them committed as they come, and remembers when each came. Judges nothing.
+//! Who waits for results: reads them committed as they come, and remembers when each came and what it says of its way. Judges
+//! nothing.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use lightrail_topics::events::Outcome;
+use lightrail_topics::events::{Outcome, StageTimes};
 use lightrail_topics::kafka::{Admin, Isolation, Offset, Reader};
 use lightrail_topics::{Event, ImageInTrial, Topic, Topics, decode};
 
 use super::stand::Stand;
 
+/// A result that came.
+pub(super) struct Came {
+    pub(super) at: Instant,
+    pub(super) times: StageTimes,
+}
+
 /// When results came.
 pub(super) struct Watch {
     reader: Reader,
     topics: Topics,
-    came: HashMap<ImageInTrial, Instant>,
+    came: HashMap<ImageInTrial, Came>,
     /// In their order.
     times: Vec<Instant>,
 }
@@ -45,7 +52,8 @@ impl Watch {
                     let is_good = matches!(result.outcome, Outcome::Hit | Outcome::Miss);
                     ensure!(is_good, "an image ended badly: {result:?}");
                     let key = result.key();
-                    ensure!(self.came.insert(key, now).is_none(), "a second result: {result:?}");
+                    let came = Came { at: now, times: result.times };
+                    ensure!(self.came.insert(key.clone(), came).is_none(), "a second result: {key}");
                     self.times.push(now);
                 }
                 Event::Settled => {}
@@ -55,9 +63,15 @@ impl Watch {
         Ok(())
     }
 
-    /// When an image's result came.
-    pub(super) fn of(&self, image: &ImageInTrial) -> Option<Instant> {
-        self.came.get(image).copied()
+    /// Forgets what came: only what comes from now on counts.
+    pub(super) fn forget(&mut self) {
+        self.came.clear();
+        self.times.clear();
+    }
+
+    /// An image's result.
+    pub(super) fn of(&self, image: &ImageInTrial) -> Option<&Came> {
+        self.came.get(image)
     }
 
     /// When the last one came.

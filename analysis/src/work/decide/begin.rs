@@ -109,6 +109,11 @@ impl Decider {
         held.filter(|held| matches!(held.stage, Stage::Reading | Stage::Ready)).count()
     }
 
+    /// Whether more of a lane could be read than may be: the note on Kafka does not cover it.
+    pub(super) fn is_starved(&self, lane: Lane) -> bool {
+        self.under_way(lane) < self.settings.ahead && self.waiting(lane) > 0
+    }
+
     /// Decides whether a reprocess batch may begin.
     fn allow(&mut self, now: Now, actions: &mut Vec<Action>) {
         if self.grant.is_some_and(|grant| grant.images > 0 && now < grant.ends) {

@@ -14,6 +14,9 @@ impl Decider {
         if now < self.publish_after && !Lane::ALL.iter().any(|lane| self.is_late(*lane, now)) {
             return;
         }
+        if !self.is_due(now) {
+            return;
+        }
         let idle = self.is_idle();
         let other = if self.last_lane == Lane::Live { Lane::Reprocess } else { Lane::Live };
         for lane in [other, self.last_lane] {
@@ -28,11 +31,35 @@ impl Decider {
             let tickets = images.map(|held| held.ticket).collect();
             let positions =
                 parts.iter().map(|(partition, _, next, note)| (*partition, *next, *note)).collect();
-            self.last_lane = lane;
+            (self.last_lane, self.last_commit) = (lane, Some(now));
             self.publishing = Some(Publishing { lane, parts });
             actions.push(Action::Commit(Commit { lane, tickets, positions }));
             return;
         }
+    }
+
+    /// Whether a commit is not to be put off. A transaction costs the broker the same however many results it holds: while
+    /// more is worked on they are gathered, but never where work waits for the commit, nor when nothing more is to come.
+    fn is_due(&mut self, now: Now) -> bool {
+        let room = self.settings.results;
+        self.last_commit.is_none_or(|at| now >= at + self.settings.gather)
+            || self.suspect().is_some()
+            || self.alone.is_some()
+            || self.lanes.iter().any(|state| {
+                let lines = || state.lines.values();
+                state.leaving.is_some()
+                    || lines().any(Line::is_fresh)
+                    || lines().map(Line::done).sum::<usize>() >= room
+            })
+            || Lane::ALL.into_iter().any(|lane| self.is_starved(lane))
+            || !self.lanes.iter().flat_map(|state| state.lines.values()).any(Line::busy)
+    }
+
+    /// When results that are gathered are to be committed, if nothing else happens.
+    pub(super) fn gathered_at(&self) -> Option<Now> {
+        let is_held = self.publishing.is_none()
+            && self.lanes.iter().flat_map(|state| state.lines.values()).any(|line| line.done() > 0);
+        self.last_commit.filter(|_| is_held).map(|at| at + self.settings.gather)
     }
 
     /// What a commit of the lane would hold.

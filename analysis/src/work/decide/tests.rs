@@ -119,6 +119,7 @@ impl World {
             threads: self.rng.usize(1..4),
             ahead: self.rng.usize(1..6),
             results: self.rng.usize(1..20),
+            gather: Duration::from_millis(self.rng.u64(0..200)),
             grace: Duration::from_secs(2),
             hand_over: Duration::from_millis(200),
             ..Settings::default()
@@ -480,6 +481,37 @@ fn one_image_is_read_worked_and_committed_without_waiting_for_others() {
     let actions = decider.step(at, Event::Ended(1));
     let [Action::Commit(commit)] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!((&commit.tickets[..], commit.positions[0].1), (&[1][..], 2));
+}
+
+#[test]
+fn results_are_gathered_while_more_is_worked_on_and_the_last_one_does_not_wait() {
+    let mut decider = Decider::new(Settings::default());
+    given(&mut decider, Lane::Live);
+    let at = Duration::from_millis(5);
+    decider.step(at, arrived(Lane::Live, 1));
+    decider.step(at, arrived(Lane::Live, 2));
+    decider.step(at, read(1));
+    decider.step(at, read(2));
+    assert_eq!(decider.step(at, Event::Ended(1)), [Action::Compute(2)]);
+    let gather = Settings::default().gather;
+    assert_eq!(decider.wake_at(at), Some(gather));
+    let actions = decider.step(gather, Event::Tick);
+    assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets == [1]), "{actions:?}");
+    assert_eq!(decider.step(gather, Event::Committed), []);
+    let actions = decider.step(gather, Event::Ended(2));
+    assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets == [2]), "{actions:?}");
+}
+
+#[test]
+fn results_are_not_gathered_while_work_waits_for_their_commit() {
+    let mut decider = Decider::new(Settings { ahead: 100, ..Settings::default() });
+    given(&mut decider, Lane::Live);
+    // As many as the note on Kafka lets be begun, and one more.
+    let begun: Vec<Action> =
+        (1..8).flat_map(|ticket| decider.step(Duration::ZERO, arrived(Lane::Live, ticket))).collect();
+    assert_eq!(begun, (1..8).map(Action::Read).collect::<Vec<_>>());
+    let actions = decider.step(Duration::ZERO, arrived(Lane::Live, 8));
+    assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets.is_empty()), "{actions:?}");
 }
 
 #[test]
