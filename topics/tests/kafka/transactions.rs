@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lightrail_compose::{Kafka, KafkaOptions};
+use lightrail_compose::{Kafka, KafkaOptions, wait};
 use lightrail_topics::events::FileEvent;
 use lightrail_topics::kafka::{
     Admin, Isolation, KafkaError, Offset, Position, PublishError, Reader, read_to_end,
@@ -138,8 +138,12 @@ async fn read_process_write_commits_results_and_positions_together() -> Result<(
         |next| vec![Position { topic: "runs".to_owned(), partition: 0, next, note: String::new() }];
     let group = || intake.reader.metadata().context("the reader has ended");
     publisher.publish_with_positions(vec![file(1)], position(5), group()?).await?;
-    let committed = admin.committed("movers", &["runs".to_owned()]).await?;
-    ensure!(committed.get(&("runs".to_owned(), 0)) == Some(&5), "{committed:?}");
+    // They stand a moment after the commit: the broker ends a transaction in each partition once it has said that it will.
+    wait::until("the position to stand", LIMIT, async || {
+        let committed = admin.committed("movers", &["runs".to_owned()]).await.ok()?;
+        (committed.get(&("runs".to_owned(), 0)) == Some(&5)).then_some(())
+    })
+    .await?;
 
     let mut huge = file(2);
     huge.payload = Some(vec![b' '; 2_000_000]);
