@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use lightrail_compose::scratch::Scratch;
-use lightrail_compose::slurm::{Slurm as Real, slurm};
+use lightrail_compose::slurm::{ACCOUNT, QOS, Slurm as Real, slurm, slurm_with_accounts};
 use lightrail_compose::wait;
 use lightrail_topics::JobName;
 use lightrail_topics::events::{FailureClass, JobEnd};
 
 use super::{History, Slurm};
 use crate::executor::commands::Commands;
-use crate::executor::{Executor as _, SchedulerId, Seen, Sighting, SubmitFault};
+use crate::executor::{Ending, Executor as _, SchedulerId, Seen, Sighting, SubmitFault};
 
 /// Slurm looks at its limits every 30 s.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -51,6 +51,18 @@ impl Case {
         let said = self.real.run("scontrol", &["--oneliner", "show", "job", &id]).await.unwrap();
         let state = said.split(' ').find_map(|word| word.strip_prefix("JobState=")).unwrap_or_default();
         (sighting.seen, state.to_owned())
+    }
+
+    /// Waits until the accounts say so of a job.
+    async fn accounts(&self, id: &SchedulerId, columns: &str, line: &str) {
+        let (id, format) = (format!("--jobs={id}"), format!("--format={columns}"));
+        let arguments = ["--noheader", "--parsable2", "--allocations", &format, &id];
+        wait::until(&format!("the accounts to say {line}"), LIMIT, async || {
+            let said = self.real.run("sacct", &arguments).await.ok()?;
+            (said.trim() == line).then_some(())
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", self.real.output()));
     }
 
     async fn failed(&self, name: &str) -> (FailureClass, String) {
@@ -132,4 +144,90 @@ async fn what_is_seen_of_a_job_is_what_slurm_says() {
     case.until("lrnode", "to run", |seen| *seen == Seen::Running).await;
     control(&["update", "NodeName=lightrail-slurm", "State=DOWN", "Reason=drill"]).await;
     assert_eq!(case.failed("lrnode").await, (FailureClass::Node, "NODE_FAIL".to_owned()));
+}
+
+/// Slurm with slurmdbd: accounts and qualities of service are looked at, and sacct knows of every job what squeue has known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_accounts_what_sacct_tells_of_a_job_is_what_squeue_has_told() {
+    let test = "executor::slurm::tests::with_accounts_what_sacct_tells_of_a_job_is_what_squeue_has_told";
+    let Some(real) = slurm_with_accounts(test).await else { return };
+    let commands = Commands { folder: Some(real.commands()), within: Duration::from_secs(10) };
+    let executor = Slurm { commands, history: History::Sacct };
+    let case = Case { real, executor, scratch: Scratch::new().unwrap() };
+    let control = async |arguments: &[&str]| case.real.run("scontrol", arguments).await.unwrap();
+
+    for option in ["qos=nope", "account=nope"] {
+        match case.submit("lrnope", &format!("#SBATCH --{option}"), "true").await {
+            Err(SubmitFault::Refused(why)) => assert!(why.starts_with("sbatch: error:"), "{why}"),
+            other => panic!("{option}: {other:?}"),
+        }
+    }
+    let late = case.submit("lrlate", "#SBATCH --time=1 --ntasks=1", "sleep 600").await.unwrap();
+    case.until("lrlate", "to run", |seen| *seen == Seen::Running).await;
+    control(&["update", &format!("JobId={late}"), "EndTime=now"]).await;
+    let mut ids = vec![late];
+    for qos in QOS {
+        let name = format!("lr{qos}");
+        let options = format!("#SBATCH --qos={qos} --account={ACCOUNT}");
+        let id = case.submit(&name, &options, "true").await.unwrap();
+        case.ended(&name).await;
+        let line = format!("{qos}|{ACCOUNT}|COMPLETED");
+        case.accounts(&id, "QOS,Account,State", &line).await;
+        ids.push(id);
+    }
+    ids.push(case.submit("lrfail", "", "exit 7").await.unwrap());
+    case.ended("lrfail").await;
+    let cancelled = case.submit("lrcut", "", "sleep 600").await.unwrap();
+    case.until("lrcut", "to run", |seen| *seen == Seen::Running).await;
+    case.executor.end(&cancelled, Ending::Cancel).await.unwrap();
+    case.ended("lrcut").await;
+    let again = case
+        .submit("lragain", "#SBATCH --requeue", "[ -e was-here ] || { touch was-here; sleep 600; }")
+        .await;
+    let again = again.unwrap();
+    wait::until("the job to be under way", LIMIT, async || {
+        case.scratch.path().join("was-here").is_file().then_some(())
+    })
+    .await
+    .unwrap();
+    control(&["requeue", &again.to_string()]).await;
+    case.ended("lragain").await;
+    case.ended("lrlate").await;
+    ids.extend([cancelled, again]);
+    ids.push(case.submit("lrnode", "#SBATCH --no-requeue", "sleep 600").await.unwrap());
+    case.until("lrnode", "to run", |seen| *seen == Seen::Running).await;
+    control(&["update", "NodeName=lightrail-slurm", "State=DOWN", "Reason=drill"]).await;
+    case.ended("lrnode").await;
+
+    let names = ["lrlate", "lrrealtime", "lrpreempt", "lrfail", "lrcut", "lragain", "lrnode"];
+    let names: BTreeSet<JobName> = names.into_iter().map(|name| name.parse().unwrap()).collect();
+    let of = |mut seen: Vec<Sighting>| {
+        seen.sort_by(|one, other| one.name.cmp(&other.name));
+        seen
+    };
+    let told = of(case.executor.look(&names).await.unwrap());
+    assert_eq!(told.len(), names.len(), "{told:?}");
+    wait::until("sacct to tell the same", LIMIT, async || {
+        let history = of(case.executor.ended(&names).await.ok()?);
+        let same =
+            history.iter().zip(&told).all(|(one, other)| one.id == other.id && alike(&one.seen, &other.seen));
+        (history.len() == told.len() && same).then_some(())
+    })
+    .await
+    .unwrap_or_else(|error| panic!("{error}: squeue told {told:#?}\n{}", case.real.output()));
+    assert!(ids.len() == names.len() && ids.iter().all(|id| told.iter().any(|one| one.id == *id)), "{ids:?}");
+}
+
+/// The same but for words (squeue says CANCELLED, sacct who has done it) and for the exit of a job that did not end by itself.
+fn alike(one: &Seen, other: &Seen) -> bool {
+    let (Seen::Ended { end: one, exit }, Seen::Ended { end: other, exit: other_exit }) = (one, other) else {
+        return one == other;
+    };
+    match (one, other) {
+        (JobEnd::Failed { class, .. }, JobEnd::Failed { class: other, .. }) => {
+            class == other && (*class != FailureClass::Application || exit == other_exit)
+        }
+        (JobEnd::Cancelled { .. }, JobEnd::Cancelled { .. }) => true,
+        (one, other) => one == other && exit == other_exit,
+    }
 }
