@@ -1,7 +1,11 @@
 //! From a run that becomes available to a job that is done: the trigger submits to a real Slurm, workers analyse, results are
 //! complete, the job is done; as things should be, and with the trigger killed between its intent and its submission.
 
+#[path = "trigger/once.rs"]
+mod once;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +18,7 @@ use lightrail_compose::wait;
 use lightrail_tests::analysis::{Analysis, TRIAL};
 use lightrail_tests::images::{Images, Truth};
 use lightrail_tests::stage::{SOON, Stage, experiment, instrument, nersc};
-use lightrail_tests::{Settings, Setup, on_stage};
+use lightrail_tests::{Settings, Setup, campaign, on_stage};
 use lightrail_topics::events::{Job, JobEnd, JobStep};
 use lightrail_topics::kafka::{Connection, read_to_end};
 use lightrail_topics::{Event, RunKey, RunNumber, Topic, decode};
@@ -103,7 +107,13 @@ impl<'s> Trigger<'s> {
         let jobs = self.jobs().await?;
         ensure!(jobs.keys().map(String::as_str).eq(wanted.iter().copied()), "jobs are {:?}", jobs.keys());
         let format = "--format=%i|%j|%T";
-        let queue = self.slurm.run("squeue", &["--noheader", "--states=all", format]).await?;
+        let mut queue = self.slurm.run("squeue", &["--noheader", "--states=all", format]).await?;
+        // What squeue has forgotten is in the log of completed jobs.
+        for line in std::fs::read_to_string(self.slurm.jobcomp())?.lines() {
+            let field =
+                |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key)).unwrap_or_default();
+            let _ = writeln!(queue, "{}|{}|{}", field("JobId="), field("Name="), field("JobState="));
+        }
         for (identity, steps) in &jobs {
             let mut words: Vec<&str> = steps.iter().map(|job| job.step.word()).collect();
             // An intent in doubt is said once more before it is submitted.
@@ -238,6 +248,44 @@ async fn a_trigger_killed_between_intent_and_submission_leaves_one_job_that_work
         Images::account(trigger.stage, &nersc()).await?.judge(&key, &nersc(), &truth)?;
         trigger.judge(&[&name(1, "note"), &name(1, "work")]).await?;
         Ok(vec![first, second])
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_killed_at_random_moments_has_each_run_worked_by_one_job_and_loses_none()
+-> anyhow::Result<()> {
+    with_trigger("a trigger that is killed at random", async |trigger, analysis| {
+        let kills = if campaign() { 50 } else { 5 };
+        let mut random = fastrand::Rng::with_seed(26);
+        let running = trigger.start("trigger", &[])?;
+        let (mut killed, mut taken) = (0, Vec::new());
+        while killed < kills {
+            let run = u32::try_from(taken.len())? + 1;
+            taken.push(take(trigger, analysis, run).await?);
+            // While it is moved, decided on, submitted, worked, and said to be done.
+            for _ in 0..(kills - killed).min(3) {
+                tokio::time::sleep(Duration::from_millis(random.u64(0..4000))).await;
+                running.start_again()?;
+                killed += 1;
+            }
+            trigger.until(&name(run, "note"), "to be done", is_done).await?;
+        }
+        let images = Images::account(trigger.stage, &nersc()).await?;
+        let mut all = Vec::new();
+        for (key, truth) in &taken {
+            images.judge(key, &nersc(), truth)?;
+            all.extend(["note", "work"].map(|task| name(key.run.0, task)));
+        }
+        all.sort_unstable();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        trigger.judge(&all).await?;
+        println!(
+            "{killed} kills, {} runs, {} jobs, each submitted once and done at its first attempt",
+            taken.len(),
+            all.len()
+        );
+        Ok(vec![running])
     })
     .await
 }

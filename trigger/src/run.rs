@@ -3,6 +3,7 @@
 
 mod act;
 mod jobs;
+mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,11 +26,8 @@ use crate::follow;
 use crate::jid;
 use crate::metric;
 use lightrail_service::http::{self, ListenError, Readiness};
+use pace::Pace;
 
-/// What comes together is decided together.
-const SETTLE: Duration = Duration::from_millis(25);
-/// What follows from the time alone follows so late at most.
-const PLANS_EVERY: Duration = Duration::from_secs(1);
 /// A rival that has fenced us says its epoch within this time.
 const RIVAL_SPEAKS: Duration = Duration::from_secs(2);
 
@@ -84,7 +82,7 @@ pub(crate) fn topics(config: &Config) -> Result<Topics, PrefixError> {
 }
 
 /// The limits of a configuration.
-pub(crate) fn limits(config: &Config) -> Limits {
+pub fn limits(config: &Config) -> Limits {
     let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     Limits {
         grace: config.decide.grace,
@@ -264,12 +262,9 @@ impl Service {
             backlogs: None,
             epoch: *epoch,
         };
-        let mut is_new = true;
-        let mut settle = tokio::time::interval(SETTLE);
-        settle.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut pace = Pace::new(Instant::now());
         let mut look = tokio::time::interval(self.config.decide.poll);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut planned = Instant::now();
         loop {
             tokio::select! {
                 record = records.next() => match record {
@@ -281,7 +276,7 @@ impl Service {
                         if let Some(input) = follow::understood(&self.topics, &record) {
                             counting.taken(&record, &results, &input);
                             book.take(input, now());
-                            is_new = true;
+                            pace.news(Instant::now());
                         }
                     }
                     Some(Err(error)) if error.is_retriable() => {
@@ -297,24 +292,21 @@ impl Service {
                     // What a task of an earlier life tells is looked up anew.
                     if epoch == work.epoch {
                         book.take(input, now());
-                        is_new = true;
+                        pace.news(Instant::now());
                     }
                 }
                 Some(report) = self.reports.recv() => {
                     self.say_facility(&publisher, &mut book, &report, work.epoch).await?;
-                    is_new = true;
+                    pace.news(Instant::now());
                 }
                 _ = look.tick() => {
                     self.look(&book, &mut work);
                     self.look_at_backlogs(&mut work);
                 }
-                _ = settle.tick() => {
+                () = tokio::time::sleep_until(pace.due().into()) => {
                     while work.tasks.try_join_next().is_some() {}
-                    if !is_new && planned.elapsed() < PLANS_EVERY {
-                        continue;
-                    }
-                    planned = Instant::now();
-                    is_new = self.act(&publisher, &mut book, &mut work).await?;
+                    let follows = self.act(&publisher, &mut book, &mut work).await?;
+                    pace.planned(Instant::now(), follows);
                     self.say_counts(&publisher, &book, &mut counting, work.epoch).await?;
                 }
             }

@@ -48,7 +48,7 @@ impl Commands {
         is_refusal: fn(&str) -> bool,
     ) -> Result<String, SubmitFault> {
         let unknown = |error: std::io::Error| SubmitFault::Unknown(error.to_string());
-        let seconds = self.within.as_secs().max(1).to_string();
+        let seconds = format!("{:.3}", self.within.as_secs_f64().max(0.001));
         // Ends with us, however we end, and after its limit: what is not there after the grace time never comes.
         let mut running = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "timeout", "-s", "KILL", &seconds])

@@ -1,0 +1,69 @@
+//! When is planned: as soon as what comes together has come, at once after a step of our own, and now and then for what follows from
+//! the time alone. Pure: instants are arguments.
+
+use std::time::{Duration, Instant};
+
+/// What comes together is decided together: nothing has come for so long,
+const QUIET: Duration = Duration::from_millis(2);
+/// or the first of it came so long ago.
+const SETTLE: Duration = Duration::from_millis(25);
+/// What follows from the time alone follows so late at most.
+const PLANS_EVERY: Duration = Duration::from_secs(1);
+
+/// When was planned, and what has come since.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    planned: Instant,
+    /// The first and the last news since.
+    news: Option<(Instant, Instant)>,
+    at_once: bool,
+}
+
+impl Pace {
+    /// Everything is new.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { planned: now, news: None, at_once: true }
+    }
+
+    /// Something has come.
+    pub(super) fn news(&mut self, now: Instant) {
+        self.news = Some((self.news.map_or(now, |(first, _)| first), now));
+    }
+
+    /// It was planned; whether something follows that was done by it.
+    pub(super) fn planned(&mut self, now: Instant, follows: bool) {
+        *self = Self { planned: now, news: None, at_once: follows };
+    }
+
+    /// When is to be planned next, if nothing more comes.
+    pub(super) fn due(&self) -> Instant {
+        match self.news {
+            _ if self.at_once => self.planned,
+            Some((first, last)) => (last + QUIET).min(first + SETTLE),
+            None => self.planned + PLANS_EVERY,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_together_is_waited_for_but_not_for_ever() {
+        let begin = Instant::now();
+        let at = |millis: u64| begin + Duration::from_millis(millis);
+        let mut pace = Pace::new(begin);
+        assert_eq!(pace.due(), begin, "what is there at the start is planned at once");
+        pace.planned(at(1), true);
+        assert_eq!(pace.due(), at(1), "a step of our own is followed at once");
+        pace.planned(at(2), false);
+        assert_eq!(pace.due(), at(1002));
+        pace.news(at(10));
+        assert_eq!(pace.due(), at(12));
+        for millis in 11..200 {
+            pace.news(at(millis));
+        }
+        assert_eq!(pace.due(), at(35));
+    }
+}
