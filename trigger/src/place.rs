@@ -4,6 +4,7 @@
 
 mod estimate;
 mod forecast;
+pub mod replay;
 mod silence;
 #[cfg(test)]
 mod tests;
@@ -145,6 +146,11 @@ pub struct Hysteresis {
     pub share: f64,
     /// and at least so much.
     pub least: Duration,
+}
+
+impl Hysteresis {
+    /// For work of whose data nothing has come: nothing is lost by placing it anew.
+    pub const UNTOUCHED: Self = Self { share: 0.05, least: Duration::from_secs(5) };
 }
 
 impl Default for Hysteresis {

@@ -10,7 +10,7 @@ use lightrail_topics::{Millis, RuleName, SiteName, TaskName};
 pub type Class = (RuleName, TaskName);
 
 /// A measurement that is so old counts half of a new one, for the rate as it is now,
-const SHORT: f64 = 60.0;
+const SHORT: f64 = 20.0;
 /// and for the rate as it is as a rule.
 const LONG: f64 = 4.0 * 3600.0;
 /// So fast a rate that is unusual becomes usual again.
