@@ -7,6 +7,7 @@ mod mover;
 mod processor;
 mod report;
 mod stream;
+mod trigger;
 
 use clap::{Parser, ValueEnum};
 
@@ -48,12 +49,14 @@ enum Scenario {
     Mover,
     /// The journal against bare sled.
     Journal,
+    /// The trigger: deciding, submitting to a real Slurm, choosing sites.
+    Trigger,
 }
 
 #[tokio::main(flavor = "multi_thread")]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    let all = [Scenario::Journal, Scenario::Analysis, Scenario::Mover];
+    let all = [Scenario::Journal, Scenario::Trigger, Scenario::Analysis, Scenario::Mover];
     let scope = Scope { quick: cli.quick, only: cli.only.as_deref() };
     let chosen = if cli.scenarios.is_empty() { all.to_vec() } else { cli.scenarios };
     for scenario in chosen {
@@ -71,6 +74,10 @@ async fn main() -> anyhow::Result<()> {
             }
             Scenario::Mover => ("mover", mover::measure(scope).await?),
             Scenario::Journal => ("journal", journal::measure(scope.quick)?),
+            Scenario::Trigger => {
+                settings = trigger::settings();
+                ("trigger", trigger::measure(scope).await?)
+            }
         };
         if scope.only.is_none() {
             report::write(name, &settings, &rows)?;
