@@ -1,7 +1,6 @@
-//! The analysis in the demo: a trial on its topic, one index and two workers that read through NERSC's door, all as programs.
-//! Follows nothing.
+//! The analysis in the demo: a trial on its topic, one index, and the trigger that starts workers which read through NERSC's door,
+//! all as programs. Follows nothing.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use anyhow::Context as _;
 use lightrail_topics::TrialNumber;
 
 use super::scene::Scene;
+use super::trigger::Trigger;
 use crate::play::Simulation;
 use crate::ports::Port;
 use crate::process::{Proc, tail};
@@ -21,13 +21,13 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 pub(super) const TRIAL: TrialNumber = TrialNumber(1);
 /// The folder of the workers' powders.
 const POWDERS: &str = "powders";
-/// Worker processes, with a thread each: as many as this project's machines have cores.
-const WORKERS: usize = 2;
 
 /// The services, up.
 #[derive(Debug)]
 pub(super) struct Analysis {
-    services: Vec<(Proc, Port)>,
+    // First: its jobs' workers end with it.
+    trigger: Trigger,
+    index: (Proc, Port),
     config: PathBuf,
     program: PathBuf,
     trial: PathBuf,
@@ -52,32 +52,18 @@ impl Analysis {
         let number = TRIAL.to_string();
         let apply = ["trials", "apply", path(&trial)?, "--experiment", &experiment, "--trial", &number];
         operate(&[&apply[..], &["--config", file]].concat()).await?;
-        let mut analysis = Self { services: Vec::new(), config: config.clone(), program, trial, scratch };
-        analysis.add("index", &["index"])?;
-        for slot in 1..=WORKERS {
-            let slot = slot.to_string();
-            analysis.add(&format!("worker-{slot}"), &["work", "--slot", &slot])?;
-        }
-        for (service, port) in &analysis.services {
-            analysis.ready(service, port).await?;
-        }
-        println!(
-            "  the analysis is up: one index, {WORKERS} workers reading through NERSC's door, and trial {TRIAL} with its \
-             constants, mask and geometry"
-        );
-        Ok(analysis)
-    }
-
-    fn add(&mut self, name: &str, command: &[&str]) -> anyhow::Result<()> {
         let port = Port::take()?;
-        let listen = format!("127.0.0.1:{port}");
-        let command = [command, &["--listen", &listen]].concat();
-        self.services
-            .push((services::start_analysis(name, &command, &self.config, &[("NO_COLOR", "1")])?, port));
-        Ok(())
+        let command = ["index", "--listen", &format!("127.0.0.1:{port}")];
+        let index = services::start_analysis("index", &command, &config, &[("NO_COLOR", "1")])?;
+        Self::ready(&index, &port).await?;
+        println!(
+            "  the analysis is up: one index, and trial {TRIAL} with its constants, mask and geometry; no worker runs yet"
+        );
+        let trigger = Trigger::start(scene, scratch.path(), &config).await?;
+        Ok(Self { trigger, index: (index, port), config, program, trial, scratch })
     }
 
-    async fn ready(&self, service: &Proc, port: &Port) -> anyhow::Result<()> {
+    async fn ready(service: &Proc, port: &Port) -> anyhow::Result<()> {
         let url = format!("http://127.0.0.1:{port}/readyz");
         let what = format!("{} to be ready", service.name());
         let ready = wait::until(&what, READY_WITHIN, async || {
@@ -111,28 +97,21 @@ impl Analysis {
 
     /// Whether all of them still run.
     pub(super) fn runs(&self) -> bool {
-        self.services.iter().all(|(service, _)| service.is_running())
+        self.index.0.is_running() && self.trigger.runs()
     }
 
     /// The last lines of what each has logged.
     pub(super) fn logs(&self) -> String {
-        let mut text = String::new();
-        for (service, _) in &self.services {
-            let _ = writeln!(text, "{}:\n{}", service.name(), tail(&service.output(), 12));
-        }
-        text
+        format!("index:\n{}\n{}", tail(&self.index.0.output(), 12), self.trigger.logs())
     }
 
     /// Addresses, for people who look around.
     pub(super) fn addresses(&self) -> String {
         let (program, config) = (self.program.display(), self.config.display());
-        let pages = self
-            .services
-            .iter()
-            .map(|(service, port)| format!("{} http://127.0.0.1:{port}/metrics", service.name()));
         format!(
-            "analysis  {}\n          {program} trials list --config {config}",
-            pages.collect::<Vec<_>>().join(", ")
+            "analysis  index http://127.0.0.1:{}/metrics\n          {program} trials list --config {config}\n{}",
+            self.index.1,
+            self.trigger.addresses()
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Follows what the analysis gives: a task of its own reads `images.indexed` and `results`, read committed, from the beginning,
+//! Follows what trigger and analysis give: a task of its own reads `jobs`, `images.indexed` and `results`, read committed, from the beginning,
 //! so that the time of a result is not that of somebody who was busy. The tally is shared with it; no lock is held for long.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +40,8 @@ impl Follower {
         let connection = Connection::plain(scene.bootstrap(), "demo-results");
         let admin = Admin::new(&connection, Duration::from_secs(30));
         let mut positions = Vec::new();
-        for topic in [Topic::ImagesIndexed, Topic::Results].map(|topic| scene.topics.name(topic)) {
+        for topic in [Topic::Jobs, Topic::ImagesIndexed, Topic::Results].map(|topic| scene.topics.name(topic))
+        {
             for partition in admin.partitions(&topic).await? {
                 positions.push((topic.clone(), partition, Offset::Beginning));
             }
@@ -80,7 +81,7 @@ impl Follower {
                 (last, seen) = (Instant::now(), there);
             }
             if !analysis.runs() {
-                bail!("a service of the analysis ended; the logs end with:\n{}", analysis.logs());
+                bail!("the trigger or the index ended; the logs end with:\n{}", analysis.logs());
             }
             if self.following.is_finished() {
                 bail!("the reader of the results ended");
@@ -109,6 +110,7 @@ async fn follow(mut reader: Reader, topics: Topics, results: Arc<Mutex<Results>>
         match event {
             Ok(Event::Result(result)) => results.result(&result, now()),
             Ok(Event::Indexed(indexed)) => results.indexed(&indexed),
+            Ok(Event::Job(job)) => results.job(&job),
             Ok(_) => {}
             Err(error) => bail!("{}: {}", record.topic, error.reason()),
         }

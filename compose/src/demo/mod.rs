@@ -1,16 +1,18 @@
-//! The demo: starts the real parts on this machine, takes runs of simulated images, shows how they arrive and what the analysis
-//! makes of them while the next is taken, compares every byte and every image, and measures the same files with `xrdcp`.
+//! The demo: starts the real parts on this machine, takes runs of simulated images, shows how they arrive, which jobs the trigger
+//! starts for them and what the analysis makes of them while the next is taken, compares every byte and every image, and measures the same files with `xrdcp`.
 //! Dropping the future of [`run`], or what it gives, stops all that was started.
 
 mod analysis;
 mod config;
 mod follow;
+mod jobs;
 mod peer;
 mod pictures;
 mod results;
 mod scene;
 mod table;
 mod tally;
+mod trigger;
 mod watch;
 
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ use lightrail_topics::{Experiment, Instrument, Lfn, RunKey, RunNumber};
 
 use self::analysis::Analysis;
 use self::follow::Follower;
+use self::jobs::Started;
 use self::results::Worked;
 use self::scene::Scene;
 use self::tally::Course;
@@ -181,11 +184,15 @@ async fn shown(
     println!("{}", introduction(source));
     let played = show.play(follower.as_ref()).await?;
     let mut worked: Vec<(RunKey, Worked)> = Vec::new();
+    let mut started: Vec<(RunKey, Worked, Started)> = Vec::new();
     let mut wrong = Vec::new();
     if let (Some(analysis), Some(follower)) = (analysis, &follower) {
         follower.until_all(analysis, &show.ours).await?;
         let results = follower.results();
         worked.extend(results.runs().map(|(key, run)| (key.clone(), run.clone())));
+        let of =
+            |(key, run): &(RunKey, Worked)| Some((key.clone(), run.clone(), results.job_of(key)?.clone()));
+        started.extend(worked.iter().filter_map(of));
         wrong.extend(results.wrong());
     }
     wrong.extend(not_as_taken(scene, &show.ours, &played).await?);
@@ -199,6 +206,10 @@ async fn shown(
     println!("{}", table::courses(&ours));
     println!("xrdcp --tpc only --cksum adler32:source ({} at once, smallest first):", peer::AT_ONCE);
     println!("{}", table::courses(&show.peers));
+    if !started.is_empty() {
+        println!("the trigger (what it wrote on jobs: which rule started which job, why, where, and when):");
+        println!("{}", table::started(&started));
+    }
     if !worked.is_empty() {
         println!("the analysis (a result counts when it can be read on results, read committed):");
         println!("{}", table::worked(&worked));
@@ -221,7 +232,7 @@ fn introduction(source: &Source) -> String {
     match source {
         Source::Simulated(simulation, runs) => format!(
             "\ntaking {runs} runs of {} images of a simulated {} ({} at 120 images a second, {:.0} % with a crystal); each is moved \
-             by the mover and, under other names, by xrdcp, indexed and worked while the next is taken",
+             by the mover and, under other names, by xrdcp, indexed, and worked by a job that the trigger starts, while the next is taken",
             simulation.images,
             simulation.detector,
             table::bytes(source.bytes()),

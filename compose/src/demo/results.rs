@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lightrail_topics::events::{ImageResult, IndexState, Indexed, Outcome};
+use lightrail_topics::events::{ImageResult, IndexState, Indexed, Job, Outcome};
 use lightrail_topics::{Millis, RunKey};
 
+use super::jobs::{Jobs, Started};
 use crate::play::TrueImage;
 
 /// How a run's images fared.
@@ -103,6 +104,7 @@ impl Worked {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Results {
     runs: BTreeMap<RunKey, Worked>,
+    jobs: Jobs,
 }
 
 impl Results {
@@ -137,6 +139,16 @@ impl Results {
         }
     }
 
+    /// A message of `jobs`.
+    pub(super) fn job(&mut self, job: &Job) {
+        self.jobs.step(job);
+    }
+
+    /// The job that worked a run.
+    pub(super) fn job_of(&self, run: &RunKey) -> Option<&Started> {
+        self.jobs.of(run)
+    }
+
     /// The runs in order.
     pub(super) fn runs(&self) -> impl Iterator<Item = (&RunKey, &Worked)> {
         self.runs.iter()
@@ -153,10 +165,12 @@ impl Results {
         Some((richest.image.run.clone(), richest.image.event.to_string()))
     }
 
-    /// Whether every image of every run has a result and the index has closed the runs.
+    /// Whether every image of every run has a result, the index has closed the runs, and the jobs that worked them are done.
     pub(super) fn all_there(&self) -> bool {
-        self.runs.values().all(|run| {
-            run.published.is_some() && run.truth.keys().all(|event| run.results.contains_key(event))
+        self.runs.iter().all(|(key, run)| {
+            run.published.is_some()
+                && run.truth.keys().all(|event| run.results.contains_key(event))
+                && self.job_of(key).is_some_and(Started::is_done)
         })
     }
 
@@ -183,6 +197,14 @@ impl Results {
                 }
                 None => wrong.push(format!("run {key}: its images were never all published")),
             }
+            match self.job_of(key) {
+                None => wrong.push(format!("run {key}: the trigger started no job")),
+                Some(job) if job.is_done() && job.attempt == 1 => {}
+                Some(job) => {
+                    let (attempt, end) = (job.attempt, job.ended.as_ref().map(|(_, end)| end));
+                    wrong.push(format!("run {key}: attempt {attempt} of its job came to {end:?}"));
+                }
+            }
         }
         wrong
     }
@@ -190,7 +212,7 @@ impl Results {
 
 #[cfg(test)]
 mod tests {
-    use lightrail_topics::events::{Numbers, Stage, StageTimes};
+    use lightrail_topics::events::{Class, JobEnd, JobIdentity, JobStep, Numbers, RunJob, Stage, StageTimes};
     use lightrail_topics::{EventId, Fingerprint, ImageKey, TrialNumber};
 
     use super::*;
@@ -229,6 +251,33 @@ mod tests {
         }
     }
 
+    fn job(step: JobStep) -> Job {
+        let identity = JobIdentity::from(RunJob {
+            rule: "live".parse().unwrap(),
+            run: key(),
+            trial: Some(TrialNumber(1)),
+            task: "work".parse().unwrap(),
+            request: None,
+            attempt: 1,
+        });
+        Job { job: identity.name(), identity, place: 0, epoch: 1, step, at: Millis(1600) }
+    }
+
+    fn job_is_done(results: &mut Results) {
+        results.job(&job(JobStep::Intended {
+            reason: String::new(),
+            rule_version: 1,
+            site: "NERSC".parse().unwrap(),
+            class: Class::Live,
+            workers: true,
+            nodes: 1,
+            placed: None,
+            moves: None,
+            ahead: false,
+        }));
+        results.job(&job(JobStep::Ended { id: None, end: JobEnd::Done, waited: None }));
+    }
+
     #[test]
     fn a_run_is_worked_when_each_image_has_one_result_and_hits_are_held_against_the_truth() {
         let mut results = Results::default();
@@ -240,8 +289,12 @@ mod tests {
         results.result(&result("1-0", Outcome::Hit), Millis(2000));
         results.result(&result("2-0", Outcome::Miss), Millis(2100));
         assert!(!results.all_there());
-        assert_eq!(results.wrong(), ["run mfxlv9518/1: 1 of 3 images have no result"]);
+        let wrong =
+            ["run mfxlv9518/1: 1 of 3 images have no result", "run mfxlv9518/1: the trigger started no job"];
+        assert_eq!(results.wrong(), wrong);
         results.result(&result("3-0", Outcome::Hit), Millis(2500));
+        assert!(!results.all_there());
+        job_is_done(&mut results);
         assert!(results.all_there() && results.wrong().is_empty());
         let run = &results.runs[&key()];
         assert_eq!(run.hits(), Hits { images: 3, said: 2, truth: 2, found: 1 });

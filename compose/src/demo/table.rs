@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 use lightrail_topics::RunKey;
 
+use super::jobs::Started;
 use super::results::{Hits, Worked};
 use super::tally::Course;
 
@@ -69,6 +70,41 @@ pub(super) fn worked(runs: &[(RunKey, Worked)]) -> String {
         ]);
     }
     for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// One row per run that the trigger started a job for.
+pub(super) fn started(runs: &[(RunKey, Worked, Started)]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    table.set_header([
+        "run",
+        "rule / task",
+        "because",
+        "where",
+        "run there -> intended",
+        "-> submitted",
+        "-> running",
+        "-> first result",
+        "-> all results",
+        "-> done",
+    ]);
+    for (key, worked, job) in runs {
+        let mut row = vec![key.to_string(), job.by.clone(), job.reason.clone(), job.site.to_string()];
+        let ended = job.ended.as_ref().map(|(at, _)| *at);
+        let steps =
+            [worked.whole, Some(job.intended), job.submitted, job.running, worked.first, worked.all, ended];
+        // Of a step that nobody has seen, such as that a short job runs, the next one counts from the one before.
+        let mut before = steps[0];
+        for step in &steps[1..] {
+            row.push(seconds(before.zip(*step).map(|(before, step)| step.since(before))));
+            before = step.or(before);
+        }
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(4) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
