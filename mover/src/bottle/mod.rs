@@ -174,8 +174,9 @@ async fn settle(
 
 /// The journal is deleted: what is built anew is what was there, and nothing is said again.
 async fn rebuild(world: &World) -> Result<(), String> {
-    // Late answers of the logbook and the sweep's finds come first.
-    tokio::time::sleep(life::SWEEP + Duration::from_secs(2)).await;
+    // Late answers of the logbook and the sweep's finds come first: one that was under way while calls still hung may have
+    // looked too early, so that the next one counts.
+    tokio::time::sleep(life::SWEEP * 3).await;
     let before = quiet_views(world).await?;
     let said = world.lock().said.keys().filter(|id| !id.starts_with("transfer")).cloned().collect::<Vec<_>>();
     let life = {
@@ -273,8 +274,9 @@ fn number(name: &str) -> Option<u64> {
 
 /// Seeds of the campaign that found a fault, which is mended: a rebuild corrected a run because of a wish of long ago, or
 /// before it had read that another of its files was registered again; an older file was passed by a newer one while the bytes in
-/// flight were at their limit; a wide wish was read back before a narrower one, and cancelled what that one wants.
-const ONCE_FAILED: [u64; 4] = [2219, 2583, 2727, 8878];
+/// flight were at their limit; a wide wish was read back before a narrower one, and cancelled what that one wants; the play
+/// itself did not wait for a sweep that still hung.
+const ONCE_FAILED: [u64; 5] = [2219, 2583, 2727, 8878, 13_876];
 
 #[test]
 fn whatever_happens_everything_arrives_once() {
