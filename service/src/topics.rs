@@ -43,7 +43,7 @@ pub async fn awaited(
             _ => String::new(),
         };
         tracing::warn!(%error, "waits for kafka and its topics{hint}");
-        says(format!("waits for kafka and its topics: {error}{hint}"));
+        says(format!("waits for Kafka and its topics: {error}{hint}"));
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(5));
     }

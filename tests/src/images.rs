@@ -80,7 +80,8 @@ impl Images {
             let images = Self::account(stage, site).await?;
             there = images.results.get(run).map_or(0, BTreeMap::len);
             if there >= wanted {
-                return Ok(images);
+                // Results may have come since the images were read that they are of.
+                return Self::account(stage, site).await;
             }
             let _ = wait::until("a little", Duration::from_millis(200), async || None::<()>).await;
         }

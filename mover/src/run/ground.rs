@@ -52,7 +52,7 @@ impl Ground<'_> {
         let mut specs = self.topics.specs(partitions, replication);
         let ours = [&READ_BACK[..], &[Topic::Routes, Topic::RoutesOverride, Topic::DeadLetters]].concat();
         specs.retain(|spec| ours.iter().any(|topic| self.topics.name(*topic) == spec.name));
-        self.life.phase(format!("waits for kafka at {}", self.life.config.kafka.bootstrap_servers()));
+        self.life.phase(format!("waits for Kafka at {}", self.life.config.kafka.bootstrap_servers()));
         let (short, says) =
             (crate::metric::SHORT_RETENTION, |why| drop(self.life.phase.send_replace(Phase::Starting(why))));
         Ok(lightrail_service::topics::awaited(&self.admin, &specs, "lightrail-mover", short, says).await?)

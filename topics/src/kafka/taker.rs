@@ -226,8 +226,6 @@ impl Taker {
             .set("group.id", &settings.group)
             .set("group.instance.id", &settings.instance)
             .set("group.protocol", "classic")
-            // Neighbouring partitions go to different members: what is spread over partitions one by one comes to all evenly.
-            .set("partition.assignment.strategy", "roundrobin,range")
             .set("session.timeout.ms", session.to_string())
             .set("heartbeat.interval.ms", (session / 4).clamp(100, 3000).to_string())
             .set("enable.auto.commit", "false")

@@ -24,8 +24,6 @@ use crate::topic::Topics;
 
 /// How long one blocking call lasts before faults and the deadline are looked at.
 const SLICE: Duration = Duration::from_millis(500);
-/// That a message is refused is told on another way than that its transaction fails, so long after it at most.
-const REFUSED_WITHIN: Duration = Duration::from_millis(200);
 
 /// What became of one message: which batch, which message of it, and where it is or why it is not.
 struct Delivery {
@@ -98,8 +96,6 @@ impl Work {
             // Messages must not outlive the transaction that they belong to.
             .set("message.timeout.ms", timeouts.publish.min(timeouts.transaction).as_millis().to_string())
             .set("queue.buffering.max.ms", "0")
-            // What waits for the end of the transaction before is asked for again at once: that takes some milliseconds.
-            .set("retry.backoff.ms", "10")
             // The Java clients' partitioner: operators' tools put a key where we do.
             .set("partitioner", "murmur2_random")
             .set("statistics.interval.ms", "5000");
@@ -161,7 +157,10 @@ impl Work {
                 Step::Again | Step::Abort => PublishError::Retriable(KafkaError::of("begin", &error)),
             });
         }
-        match self.send(batch, deadline) {
+        match self.send_all(batch, deadline).and_then(|placed| {
+            self.send_positions(batch, deadline)?;
+            Ok(placed)
+        }) {
             Ok(placed) => match batch.end {
                 End::Commit => self.commit(deadline).map(|()| placed),
                 End::Abort => self.abort(deadline).map(|()| placed),
@@ -178,8 +177,7 @@ impl Work {
         self.over.clone().map_or(Ok(()), Err)
     }
 
-    /// Messages and positions, side by side: the broker has all of it when this returns.
-    fn send(&mut self, batch: &Batch, deadline: Instant) -> Result<Vec<Placed>, PublishError> {
+    fn send_all(&mut self, batch: &Batch, deadline: Instant) -> Result<Vec<Placed>, PublishError> {
         let messages = &batch.messages;
         let names: Vec<String> = messages.iter().map(|message| self.topics.name(&message.channel)).collect();
         let mut places: Vec<Option<(i32, i64)>> = vec![None; messages.len()];
@@ -197,10 +195,6 @@ impl Work {
                 // Full: a delivery makes room.
                 self.take_delivery(&mut places, &mut open, deadline)?;
             }
-        }
-        if let Err(error) = self.send_positions(batch, deadline) {
-            let told = (!error.needs_new_publisher()).then(|| self.refused(open)).flatten();
-            return Err(told.unwrap_or(error));
         }
         while open > 0 {
             self.take_delivery(&mut places, &mut open, deadline)?;
@@ -258,20 +252,6 @@ impl Work {
                 Err(PublishError::Retriable(KafkaError::Timeout { what, limit }))
             }
         }
-    }
-
-    /// A message of the batch that Kafka does not take: where there is one, positions fail too, and it is what is to be told.
-    fn refused(&mut self, open: usize) -> Option<PublishError> {
-        for _ in 0..open {
-            let delivery = self.deliveries.recv_timeout(REFUSED_WITHIN).ok()?;
-            if let Delivery { batch, index, outcome: Err(code) } = delivery {
-                let error = self.unsent(index, &RdError::MessageProduction(code));
-                if batch == self.batch && matches!(error, PublishError::Refused { .. }) {
-                    return Some(error);
-                }
-            }
-        }
-        None
     }
 
     /// What it means that a message was not sent.
