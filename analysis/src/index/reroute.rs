@@ -222,23 +222,16 @@ impl<'p> Moving<'p> {
         let mut member: Option<GroupMetadata> = None;
         let mut worked: Option<HashSet<ImageInTrial>> = None;
         let mut look = tokio::time::interval(Duration::from_millis(500));
+        // After a transaction that does not stand events come first: its partition may have gone.
+        let mut stands = true;
         'next: loop {
-            if let Some(group_member) = &member
-                && let Some((partition, batch)) = self.next(&lines)
-            {
-                let note = lines.get(&partition).map(|line| line.note.clone()).unwrap_or_default();
-                // What is not committed is tried again, unless its partition has gone meanwhile.
-                if self.transact(side, (partition, note), &batch, group_member.clone()).await? {
-                    if let Some(line) = lines.get_mut(&partition) {
-                        line.passed(batch.next);
-                    }
-                    self.count_moved(&batch);
-                }
-            }
-            let has_work = member.is_some() && self.next(&lines).is_some();
+            let holds = |most: usize| lines.values().any(|line| line.len() >= most);
+            let is_full = holds(self.at_once());
+            let has_work = member.is_some() && holds(1);
             tokio::select! {
                 biased;
-                event = taken.next() => match event {
+                // What has come is taken first: a transaction costs the broker the same however many images it has.
+                event = taken.next(), if !(has_work && is_full && stands) => match event {
                     None => return Err(KafkaError::Fatal("the taker has ended".to_owned()).into()),
                     Some(TakerEvent::Given(given)) => {
                         lines = given.partitions.iter().map(|begin| (begin.partition, Line::new(begin))).collect();
@@ -273,15 +266,31 @@ impl<'p> Moving<'p> {
                     }
                     return Ok(());
                 }
-                () = std::future::ready(()), if has_work => {}
+                () = std::future::ready(()), if has_work => {
+                    if let (Some(member), Some((partition, batch))) = (&member, self.next(&lines)) {
+                        let note = lines.get(&partition).map(|line| line.note.clone()).unwrap_or_default();
+                        // What is not committed is tried again, unless its partition has gone meanwhile.
+                        stands = self.transact(side, (partition, note), &batch, member.clone()).await?;
+                        if stands {
+                            if let Some(line) = lines.get_mut(&partition) {
+                                line.passed(batch.next);
+                            }
+                            self.count_moved(&batch);
+                        }
+                    }
+                }
             }
         }
+    }
+
+    fn at_once(&self) -> usize {
+        self.place.batch.clamp(1, AT_ONCE)
     }
 
     fn next(&self, lines: &BTreeMap<i32, Line>) -> Option<(i32, Batch)> {
         lines.iter().find_map(|(partition, line)| {
             let of = |image: &Image| Some(run_in_trial(image)).filter(|of| self.is_asked(of));
-            Some((*partition, batch(line, self.place.batch.clamp(1, AT_ONCE), of)?))
+            Some((*partition, batch(line, self.at_once(), of)?))
         })
     }
 

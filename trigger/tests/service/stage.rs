@@ -48,31 +48,24 @@ impl Stage {
         records.iter().map(|record| decode(&self.topics, record).unwrap()).collect()
     }
 
-    /// The steps of a run's jobs: which attempt, and the step.
-    pub(crate) async fn steps(&self, number: u32) -> Vec<(u32, JobStep)> {
-        let jobs = self.all(Topic::Jobs).await.into_iter().filter_map(|event| match event {
-            Event::Job(job) if job.identity.run() == Some(&run(number)) => {
-                Some((job.identity.attempt(), job.step))
-            }
-            _ => None,
-        });
-        jobs.collect()
-    }
-
-    pub(crate) async fn step(
-        &self,
-        number: u32,
-        attempt: u32,
-        what: &str,
-        is: impl Fn(&JobStep) -> bool,
-    ) -> JobStep {
-        let found = wait::until(what, SOON, async || {
-            let steps = self.steps(number).await;
-            steps.into_iter().find(|(of, step)| *of == attempt && is(step)).map(|(_, step)| step)
+    /// Waits for a step of a job, which is named as it is for people.
+    pub(crate) async fn step(&self, job: &str, what: &str, is: impl Fn(&JobStep) -> bool) -> JobStep {
+        let steps = async || {
+            let all = self.all(Topic::Jobs).await.into_iter();
+            let steps = all.filter_map(|event| match event {
+                Event::Job(job) => Some((job.identity.to_string(), job.step)),
+                _ => None,
+            });
+            steps.collect::<Vec<_>>()
+        };
+        let waited = format!("{job} {what}");
+        let found = wait::until(&waited, SOON, async || {
+            let mut steps = steps().await.into_iter();
+            steps.find(|(of, step)| of == job && is(step)).map(|(_, step)| step)
         });
         match found.await {
             Ok(step) => step,
-            Err(error) => panic!("{error}: {:#?}", self.steps(number).await),
+            Err(error) => panic!("{error}: {:#?}", steps().await),
         }
     }
 

@@ -77,6 +77,11 @@ impl Line {
         self.held.push_back((offset, what));
     }
 
+    /// What has come and is not committed.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
     /// All before that offset is committed.
     pub(super) fn passed(&mut self, next: i64) {
         while self.held.front().is_some_and(|(offset, _)| *offset < next) {
