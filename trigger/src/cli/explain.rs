@@ -71,6 +71,15 @@ pub(super) async fn explain(
                 if let Some(why) = &life.placed {
                     say!("    at {}: {why}", life.site);
                 }
+                let lost =
+                    book.given_up(life, now()).filter(|_| !life.is_over() && !life.is_fenced_on_kafka());
+                if let (Some(why), Some(site)) = (lost, config.sites.get(&life.site)) {
+                    say!(
+                        "    {why}: it is given up as soon as its claim in {} can be taken; until then it may be at work, and is done \
+                         nowhere else",
+                        site.claims.display()
+                    );
+                }
             }
         }
     }

@@ -73,7 +73,8 @@ pub struct Life {
     refused: Option<String>,
     not_seen_since: Option<Millis>,
     told: Option<Millis>,
-    fencing: Option<Millis>,
+    /// Since when its claim is to be taken, and when that was tried last.
+    fencing: Option<(Millis, Millis)>,
     withdrawn_at: Option<Millis>,
     /// A copy that was given up and may work still.
     pub(super) haunts: Option<SchedulerId>,
@@ -219,6 +220,12 @@ impl Life {
         }
     }
 
+    /// Whether Kafka fences it without its claim: `reroute` takes its images from whoever held them, none of which can commit them
+    /// after that, and whoever moves images is fenced by who moves them next. A program of another kind may go on working.
+    pub fn is_fenced_on_kafka(&self) -> bool {
+        self.identity.of_run().is_some() && (self.workers || self.moves.is_some())
+    }
+
     /// The place of its last committed step.
     pub(super) fn last_place(&self) -> u32 {
         self.place.saturating_sub(1)
@@ -301,10 +308,16 @@ impl Life {
                 return Some(JobStep::Ended { id: None, end, waited: None });
             }
         }
-        if self.fenced {
+        // The folder of its claims may be as lost as its site.
+        let has_no_claim = self.fencing.is_some_and(|(since, _)| since.plus(TOLD_AGAIN) <= view.now);
+        let goes_without = has_no_claim && self.is_fenced_on_kafka() && view.given_up.is_some();
+        if self.fenced || goes_without {
             let since = self.not_seen_since.unwrap_or(view.now);
             let why = match &view.given_up {
-                Some(lost) => lost.clone(),
+                Some(lost) if self.fenced => lost.clone(),
+                Some(lost) => {
+                    format!("{lost}; its claim cannot be taken, and its images can be moved without")
+                }
                 None if self.withdrawn == Some(Withdrawal::Hangs) => {
                     "it hung, and did not end when it was told to".to_owned()
                 }
@@ -393,12 +406,14 @@ impl Life {
             Phase::Doubt { .. } => view.withdrawal.is_some() && self.is_not_there(view.grace),
         };
         if is_given_up {
-            let begins = self.fencing.is_none_or(|begun| begun.plus(TOLD_AGAIN) <= view.now);
+            let (since, tried) = self.fencing.unzip();
+            let begins = tried.is_none_or(|tried| tried.plus(TOLD_AGAIN) <= view.now);
             return begins.then(|| {
-                self.fencing = Some(view.now);
+                self.fencing = Some((since.unwrap_or(view.now), view.now));
                 Action::Fence(name.clone())
             });
         }
+        self.fencing = None;
         match &self.phase {
             // Without its rule nobody knows what to submit.
             Phase::Ready if view.runs_here => {

@@ -180,7 +180,7 @@ impl Book {
 
     /// Why a job that is not over is given up, if its site is lost and its rule has another one that is not: at once where it does
     /// not run, after a longer time where it may be working.
-    pub(super) fn given_up(&self, life: &Life, now: Millis) -> Option<String> {
+    pub fn given_up(&self, life: &Life, now: Millis) -> Option<String> {
         let rule = self.rules.get(&life.identity.of_run()?.rule)?;
         if rule.or_at.is_empty() || self.limits.lost_after.is_zero() {
             return None;

@@ -80,6 +80,8 @@ pub(super) struct World {
     pub(super) queued: BTreeMap<JobName, SchedulerId>,
     pub(super) intents: Vec<(JobIdentity, JobStep)>,
     pub(super) last: Vec<(JobIdentity, JobStep)>,
+    /// Whether the folders of claims are as lost as their sites.
+    pub(super) claims_are_away: bool,
 }
 
 impl World {
@@ -99,6 +101,7 @@ impl World {
             queued: BTreeMap::new(),
             intents: Vec::new(),
             last: Vec::new(),
+            claims_are_away: false,
         }
     }
 
@@ -133,6 +136,7 @@ impl World {
                         self.queued.insert(name.clone(), id.clone());
                         self.tell(Input::Submitted(name, Ok(id)));
                     }
+                    Action::Fence(_) if self.claims_are_away => {}
                     Action::Fence(job) => self.tell(Input::Fenced { job, claimed: true }),
                     Action::End(_, id, how) => self.ended.push((id, how)),
                 }
@@ -419,6 +423,52 @@ fn what_runs_at_a_lost_site_is_given_up_later_and_done_elsewhere_from_its_unfini
     world.seen("OLCF", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
     world.wait(100);
     assert_eq!(world.told().len(), 4, "it is done: {:?}", world.told());
+}
+
+/// A site is lost while a job runs there, and its claims with it; told is what was intended after a while.
+fn lost_with_its_claims(work: Work) -> World {
+    let mut world = World::new(&rule(&["NERSC", "OLCF"], vec![task("work", work)]));
+    world.lands(1, "NERSC", 10);
+    world.lands(1, "OLCF", 10);
+    world.indexed(1, "NERSC", 100);
+    world.plan();
+    world.seen("NERSC", Seen::Running);
+    world.results(1, 40);
+    world.claims_are_away = true;
+    world.status("NERSC", Health::Down, Vec::new());
+    world.wait(15);
+    assert_eq!(world.told().len(), 1, "its claim is tried first");
+    world.wait(1);
+    world
+}
+
+#[test]
+fn workers_at_a_site_that_is_lost_with_its_claims_are_given_up_for_their_images_are_fenced_on_kafka() {
+    let mut world = lost_with_its_claims(workers());
+    let given_up = world.last.iter().find_map(|(_, step)| match step {
+        JobStep::GivenUp { why, id: Some(_) } => Some(why.clone()),
+        _ => None,
+    });
+    let why = given_up.unwrap();
+    assert!(why.ends_with("; its claim cannot be taken, and its images can be moved without"), "{why}");
+    assert_eq!(world.told()[1..], ["live mfxx1/1/3 work-reroute attempt 1 at OLCF from NERSC"]);
+    // The copy is ended when its site is back.
+    world.status("NERSC", Health::Up, Vec::new());
+    world.wait(1);
+    assert_eq!(world.ended.iter().map(|(_, how)| *how).collect::<Vec<_>>(), [Ending::Cancel]);
+}
+
+#[test]
+fn a_program_at_a_site_that_is_lost_with_its_claims_is_done_nowhere_else_until_its_claim_is_taken() {
+    let mut world = lost_with_its_claims(command());
+    world.wait(600);
+    assert_eq!(world.told().len(), 1, "it may be at work");
+    let (identity, _) = world.intents.last().unwrap();
+    let life = world.book.job(&identity.name()).unwrap();
+    assert!(world.book.given_up(life, world.now).is_some() && !life.is_fenced_on_kafka());
+    world.claims_are_away = false;
+    world.wait(1);
+    assert_eq!(world.told()[1..], ["live mfxx1/1/3 work attempt 2 at OLCF"]);
 }
 
 #[test]

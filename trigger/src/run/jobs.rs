@@ -162,10 +162,14 @@ impl Service {
     }
 
     pub(super) fn fence(&self, book: &Book, work: &mut Work, name: JobName) {
-        let Some(place) = book.job(&name).and_then(|life| self.places.get(&life.site)) else { return };
+        let Some(life) = book.job(&name) else { return };
+        let Some(place) = self.places.get(&life.site) else { return };
         let (claims, told, epoch) = (place.claims.clone(), self.told.clone(), work.epoch);
+        let is_needed = !life.is_fenced_on_kafka();
         // The folder may be on a file system that is as lost as its site: then it is not asked for once more.
         if work.fencing.get(&name).is_some_and(|task| !task.is_finished()) {
+            let folder = claims.0.display();
+            tracing::error!(job = %name, %folder, is_needed, "folder of claims does not answer");
             return;
         }
         let fencing = work.tasks.spawn_blocking({
@@ -175,7 +179,8 @@ impl Service {
                     tracing::warn!(job = %name, ?holder, "job is not seen any more and is given up");
                     let _ = told.send((epoch, Input::Fenced { claimed: holder.is_some(), job: name }));
                 }
-                Err(error) => tracing::error!(job = %name, %error, "job cannot be given up"),
+                // Where the claim is needed the job waits for it: what it runs may still be at work.
+                Err(error) => tracing::error!(job = %name, %error, is_needed, "claim cannot be taken"),
             }
         });
         work.fencing.retain(|_, task| !task.is_finished());
