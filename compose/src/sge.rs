@@ -28,7 +28,7 @@ const PACKAGES: [&str; 9] = [
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Its host, its configuration (root may submit, ends are written down at once), its daemons, one queue that looks at its jobs every
-/// second.
+/// second and takes them however busy this machine is.
 const INSIDE: &str = r#"
 set -e
 hostname lightrail-sge
@@ -56,6 +56,7 @@ printf 'group_name @allhosts\nhostlist lightrail-sge\n' >"$folder/group"
 "$bin/qconf" -Ahgrp "$folder/group"
 "$bin/sge_execd"
 "$bin/qconf" -sq | sed 's,^qname .*,qname main.q,; s,^hostlist .*,hostlist @allhosts,; s,^slots .*,slots 4,
+    s,^load_thresholds .*,load_thresholds NONE,
     s,^pe_list .*,pe_list NONE,; s,^shell .*,shell /bin/bash,; s,^notify .*,notify 00:00:02,' >"$folder/queue"
 "$bin/qconf" -Aq "$folder/queue"
 "$bin/qconf" -ssconf | sed 's,^schedule_interval.*,schedule_interval 0:0:1,; s,^flush_\(submit\|finish\)_sec.*,flush_\1_sec 1,' \

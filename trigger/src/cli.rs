@@ -13,10 +13,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
 use lightrail_topics::{Experiment, RuleName, RunKey, RunNumber};
 
-use crate::config::Config;
+use crate::config::{Config, Place};
 use crate::run::TriggerError;
 
 use lightrail_service::command::{self, Failure};
@@ -143,6 +144,7 @@ async fn obey(command: Command) -> Result<(), Failure> {
         }
         Command::CheckConfig { file } => {
             let config = Config::load(&file)?;
+            keys(&config)?;
             say!("{}: right; decides as {}, {} sites", file.display(), config.decider, config.sites.len());
             Ok(())
         }
@@ -160,5 +162,66 @@ async fn obey(command: Command) -> Result<(), Failure> {
         Command::Explain { experiment, run, rule, file } => {
             explain::explain(&file.load()?, experiment, run, rule).await
         }
+    }
+}
+
+/// Whether the keys that a configuration names can be used; every one that cannot is named.
+fn keys(config: &Config) -> Result<(), Failure> {
+    let mut faults = Vec::new();
+    for (name, site) in &config.sites {
+        if let Place::Sfapi(at) = &site.executor
+            && let Err(error) = at.check_key()
+        {
+            faults.push(format!("sites.{name}.sfapi.key: {:#}", anyhow::Error::from(error)));
+        }
+    }
+    if let Some(Err(error)) = config.jid.as_ref().map(crate::jid::key) {
+        faults.push(format!("jid.public_key: {:#}", anyhow::Error::from(error)));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Failure::Usage(anyhow!("{}", faults.join("\n")))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_that_cannot_be_used_is_named_with_what_is_wrong_with_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (private, public) = crate::jwt::tests::pair();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let write = |name: &str, text: &str, mode: u32| {
+            std::fs::write(path(name), text).unwrap();
+            std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let text = format!(
+            "decider = \"test\"\n[kafka]\nbootstrap = [\"localhost:9092\"]\n[sites.NERSC]\nexecutor = \"sfapi\"\nfolder = \"/jobs\"\n\
+            claims = \"/claims\"\n[sites.NERSC.sfapi]\nuser = \"a\"\nkey = {:?}\n[jid]\nlisten = \"127.0.0.1:0\"\npublic_key = {:?}\n",
+            path("client.pem"),
+            path("logbook.pem"),
+        );
+        let config = Config::parse(&text).unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let told = || match keys(&config) {
+            Ok(()) => String::new(),
+            Err(Failure::Usage(error)) => error.to_string().replace(&path(""), ""),
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(
+            told(),
+            "sites.NERSC.sfapi.key: key file client.pem cannot be read: No such file or directory (os error 2)\n\
+             jid.public_key: public key logbook.pem cannot be read: No such file or directory (os error 2)"
+        );
+        write("logbook.pem", &public, 0o644);
+        write("client.pem", &format!("client\n{private}"), 0o644);
+        assert_eq!(told(), "sites.NERSC.sfapi.key: key file client.pem can be read by others: chmod 600 it");
+        write("client.pem", &format!("client\n{public}"), 0o600);
+        assert!(
+            told().starts_with("sites.NERSC.sfapi.key: key file client.pem holds no RSA key: "),
+            "{}",
+            told()
+        );
+        write("client.pem", &format!("client\n{private}"), 0o600);
+        assert_eq!(told(), "");
     }
 }

@@ -14,6 +14,7 @@ mod failover;
 mod fire;
 mod life;
 mod moving;
+mod outlook;
 mod placing;
 mod pools;
 mod rehearse;

@@ -78,6 +78,18 @@ struct Jid {
     starting: Mutex<BTreeSet<JobName>>,
 }
 
+/// The key by which the logbook's tokens are checked, where one is named.
+///
+/// # Errors
+/// When its file cannot be read or holds none.
+pub(crate) fn key(at: &JidAt) -> Result<Option<CheckingKey>, JidError> {
+    let Some(path) = &at.public_key else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| JidError::Unreadable { path: path.clone(), source })?;
+    let key = CheckingKey::from_pem(&text);
+    key.map(Some).map_err(|source| JidError::NoKey { path: path.clone(), source })
+}
+
 /// Begins to serve, and gives its address; ends when the handle is aborted.
 ///
 /// # Errors
@@ -86,17 +98,7 @@ pub(crate) async fn serve(
     at: JidAt,
     sites: BTreeMap<SiteName, Arc<AtSite>>,
 ) -> Result<(JoinHandle<()>, SocketAddr), JidError> {
-    let key = match &at.public_key {
-        None => None,
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| JidError::Unreadable { path: path.clone(), source })?;
-            Some(
-                CheckingKey::from_pem(&text)
-                    .map_err(|source| JidError::NoKey { path: path.clone(), source })?,
-            )
-        }
-    };
+    let key = key(&at)?;
     let failed = |source| JidError::Listen { address: at.listen, source };
     let listener = TcpListener::bind(at.listen).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;

@@ -102,7 +102,7 @@ impl Candidate {
 /// What is to be placed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Where it is placed already, if it is.
+    /// Where it is placed already and not begun, if it is.
     pub placed: Option<SiteName>,
     /// Node-seconds that it may spend.
     pub node_seconds: u64,
@@ -139,25 +139,11 @@ impl fmt::Display for Unfit {
     }
 }
 
-/// How good another site must be to take what is placed already.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hysteresis {
-    /// It saves this share of the time that is left,
-    pub share: f64,
-    /// and at least so much.
-    pub least: Duration,
-}
-
-impl Hysteresis {
-    /// For work of whose data nothing has come: nothing is lost by placing it anew.
-    pub const UNTOUCHED: Self = Self { share: 0.05, least: Duration::from_secs(5) };
-}
-
-impl Default for Hysteresis {
-    fn default() -> Self {
-        Self { share: 0.15, least: Duration::from_secs(30) }
-    }
-}
+/// Another site takes what is placed and not begun, of which nothing is lost by placing it anew, when it saves this share of the time
+/// that is left,
+const SAVED_SHARE: f64 = 0.05;
+/// and at least so much.
+const SAVED_LEAST: Duration = Duration::from_secs(5);
 
 /// By what a site was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,12 +226,7 @@ impl fmt::Display for Decision {
 ///
 /// # Errors
 /// When no site can take it.
-pub fn choose(
-    wanted: &Wanted,
-    candidates: &[Candidate],
-    hysteresis: Hysteresis,
-    now: Millis,
-) -> Result<Decision, Nowhere> {
+pub fn choose(wanted: &Wanted, candidates: &[Candidate], now: Millis) -> Result<Decision, Nowhere> {
     let foreseen: Vec<Foreseen> = candidates
         .iter()
         .map(|candidate| Foreseen {
@@ -263,7 +244,7 @@ pub fn choose(
     let (site, because) = if let [only] = fit[..] {
         (only.site.clone(), Because::Only)
     } else if measured.len() == fit.len() && !fit.is_empty() {
-        soonest(&measured, placed, hysteresis, now)
+        soonest(&measured, placed, now)
     } else if let Some(placed) = placed {
         (placed.clone(), Because::Stays)
     } else {
@@ -277,12 +258,7 @@ pub fn choose(
     Ok(Decision { site, because, foreseen, at: now })
 }
 
-fn soonest(
-    measured: &[(&SiteName, Millis)],
-    placed: Option<&SiteName>,
-    hysteresis: Hysteresis,
-    now: Millis,
-) -> (SiteName, Because) {
+fn soonest(measured: &[(&SiteName, Millis)], placed: Option<&SiteName>, now: Millis) -> (SiteName, Because) {
     let (mut site, mut because) = (measured[0].0, Because::Soonest);
     let mut best = measured[0].1;
     for (other, finishes) in &measured[1..] {
@@ -295,7 +271,7 @@ fn soonest(
     {
         let left = finishes.since(now);
         let saved = finishes.since(best);
-        if saved < hysteresis.least || saved.as_secs_f64() < hysteresis.share * left.as_secs_f64() {
+        if saved < SAVED_LEAST || saved.as_secs_f64() < SAVED_SHARE * left.as_secs_f64() {
             (site, because) = (placed, Because::Stays);
         }
     }

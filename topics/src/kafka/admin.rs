@@ -2,7 +2,7 @@
 //! Never here: changing or deleting a topic that is there.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::Consumer;
@@ -86,12 +86,31 @@ impl Admin {
             }
             reports.push(TopicReport { name: spec.name.clone(), created, differences: Vec::new() });
         }
+        self.until_known(&reports).await?;
         for found in self.describe(&there).await? {
             if let Some(report) = reports.iter_mut().find(|report| report.name == found.name) {
                 report.differences = found.differences;
             }
         }
         Ok(reports)
+    }
+
+    /// A broker hears of what was just made a little later than the controller that has made it.
+    async fn until_known(&self, reports: &[TopicReport]) -> Result<(), KafkaError> {
+        let made = reports.iter().filter(|report| report.created).map(|report| report.name.clone());
+        let mut made: Vec<String> = made.collect();
+        let until = Instant::now() + self.limit;
+        while let Some(name) = made.pop() {
+            match self.partitions(&name).await {
+                Ok(_) => {}
+                Err(KafkaError::UnknownTopic(_)) if Instant::now() < until => {
+                    made.push(name);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// How topics that should be there differ from what they should be. One that is not there is

@@ -207,7 +207,7 @@ fn sfapi(section: Section<'_, '_>, is_wanted: bool) -> Option<SfapiAt> {
     let api = url("api", NERSC);
     let token = url("token", "https://oidc.nersc.gov/c2id/token");
     let machine = word(&section, "machine").unwrap_or_else(|| "perlmutter".to_owned());
-    let within = section.or("within", 60 * SECOND);
+    let within = section.or("within", 50 * SECOND);
     let (user, key) = if is_wanted {
         (section.required("user"), section.required("key"))
     } else {
@@ -226,7 +226,7 @@ fn iri(section: Section<'_, '_>, is_wanted: bool) -> Option<IriAt> {
     let api: Option<Url> = if is_wanted { section.required("api") } else { section.optional("api") };
     let resource = word(&section, "resource");
     let token = settings::secret(&section, "token");
-    let within = section.or("within", 60 * SECOND);
+    let within = section.or("within", 50 * SECOND);
     if is_wanted && resource.is_none() {
         section.fault("resource", "is missing; expected the compute resource's id");
     }

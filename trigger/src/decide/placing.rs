@@ -8,10 +8,10 @@ use std::time::Duration;
 use lightrail_topics::events::{FailureClass, Rule};
 use lightrail_topics::{Millis, RuleName, RunKey, SiteName};
 
-use super::Phase;
 use super::book::Book;
 use super::life::Life;
-use crate::place::{Ahead, Candidate, Decision, Hysteresis, Nowhere, Wanted, choose, forecast};
+use super::outlook::Outlook;
+use crate::place::{Candidate, Decision, Nowhere, Wanted, choose, forecast};
 
 /// Where a rule's work for a run is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub(super) enum Placed {
     /// Nowhere yet, and why.
     Nowhere(String),
 }
+
+/// The sites of rules that name several, as they are at one moment.
+type Outlooks<'b> = BTreeMap<&'b SiteName, Outlook<'b>>;
 
 /// So many failures of the same kind at a site, and it is tried at another one.
 const TRIED_AT_A_SITE: usize = 2;
@@ -54,29 +57,40 @@ impl Book {
             self.placed.clear();
             return;
         }
-        for run in self.active.clone() {
-            self.place(&run, now);
+        let outlooks = self.outlooks(now);
+        let places = self.active.iter().map(|run| (run.clone(), self.places(run, &outlooks, now)));
+        let places: Vec<_> = places.collect();
+        for (run, places) in places {
+            self.placed_at(run, places);
         }
     }
 
     /// Places what the rules of several sites want of a run.
     pub fn place(&mut self, run: &RunKey, now: Millis) {
-        let several = self.rules.values().filter(|rule| !rule.or_at.is_empty() && rule.is_about(run));
-        let places: BTreeMap<RuleName, Placed> =
-            several.filter_map(|rule| Some((rule.rule.clone(), self.choose(rule, run, now)?))).collect();
+        let places = self.places(run, &self.outlooks(now), now);
+        self.placed_at(run.clone(), places);
+    }
+
+    fn placed_at(&mut self, run: RunKey, places: BTreeMap<RuleName, Placed>) {
         if places.is_empty() {
-            self.placed.remove(run);
+            self.placed.remove(&run);
         } else {
-            self.placed.insert(run.clone(), places);
+            self.placed.insert(run, places);
         }
     }
 
+    fn places(&self, run: &RunKey, outlooks: &Outlooks<'_>, now: Millis) -> BTreeMap<RuleName, Placed> {
+        let several = self.rules.values().filter(|rule| !rule.or_at.is_empty() && rule.is_about(run));
+        several.filter_map(|rule| Some((rule.rule.clone(), self.choose(rule, run, outlooks, now)?))).collect()
+    }
+
     /// None where nothing is there, or on its way, to be worked.
-    fn choose(&self, rule: &Rule, run: &RunKey, now: Millis) -> Option<Placed> {
+    fn choose(&self, rule: &Rule, run: &RunKey, outlooks: &Outlooks<'_>, now: Millis) -> Option<Placed> {
         let begun = self.tried.get(run).and_then(|rules| rules.get(&rule.rule)).map(|(_, site)| site.clone());
         if let Some(site) = begun.as_ref().filter(|site| rule.sites().any(|named| named == *site)) {
             let stays = self.is_open_at(rule, run, site)
-                || (self.lost(site, now).is_none() && self.failed_there(rule, run, site).is_none());
+                || (outlooks.get(site).is_some_and(|at| at.lost.is_none())
+                    && self.failed_there(rule, run, site).is_none());
             if stays {
                 let why = match self.placed(rule, run) {
                     Some(Placed::At(known, why)) if known == site => why.clone(),
@@ -87,10 +101,11 @@ impl Book {
         }
         let reaches = |site: &&SiteName| self.is_triggered(rule, run, site) || self.sites.comes(site, run);
         let (mut candidates, mut failed) = (Vec::new(), Vec::new());
-        for site in rule.sites().filter(reaches) {
-            match self.failed_there(rule, run, site) {
-                Some(why) => failed.push(format!("{site}: {why}")),
-                None => candidates.push(self.candidate(rule, run, site, now)),
+        for at in rule.sites().filter(reaches).filter_map(|site| outlooks.get(site)) {
+            // What was never begun has failed nowhere.
+            match begun.as_ref().and_then(|_| self.failed_there(rule, run, at.site)) {
+                Some(why) => failed.push(format!("{}: {why}", at.site)),
+                None => candidates.push(self.candidate(rule, run, at)),
             }
         }
         if candidates.is_empty() {
@@ -111,65 +126,10 @@ impl Book {
         })
     }
 
-    /// What is known of a site for a rule's work on a run.
-    pub(super) fn candidate(&self, rule: &Rule, run: &RunKey, site: &SiteName, now: Millis) -> Candidate {
-        let estimates = &self.sites.estimates;
-        let class = |rule: &Rule| {
-            let first = rule.tasks.iter().find(|task| task.after.is_empty())?;
-            Some((rule.rule.clone(), first.task.clone()))
-        };
-        let takes = class(rule).and_then(|class| estimates.run(site, &class));
-        let ahead = self.open.iter().filter_map(|name| self.jobs.get(name)).filter(|life| {
-            // What it has there itself is not ahead of it.
-            life.site == *site
-                && life.identity.of_run().is_none_or(|job| (&job.rule, &job.run) != (&rule.rule, run))
-        });
-        let mut ahead: Vec<Ahead> = ahead
-            .map(|life| match (&life.phase, life.running) {
-                (Phase::Running(_), Some(since)) => {
-                    Ahead::Running(since.plus(takes.unwrap_or_default()).max(now))
-                }
-                _ => Ahead::Waiting,
-            })
-            .collect();
-        ahead.extend(self.sites.coming_before(site, run, now).map(Ahead::Coming));
-        let left = self.limits.allocation.get(site);
-        let spent = self.sites.spent.get(site).copied().unwrap_or(0);
-        Candidate {
-            site: site.clone(),
-            bytes: self.bytes_left(run, site, now),
-            ahead,
-            rate: estimates.rate(site, None, now),
-            settling: estimates.settling(site),
-            slots: self.limits.at_once.get(site).copied().unwrap_or(0),
-            run: takes,
-            wait: estimates.wait(site).unwrap_or_default(),
-            after: Duration::ZERO,
-            outages: self.sites.outages(site),
-            room: self.limits.at_once.get(site).is_none_or(|most| *most == 0).then_some(0),
-            allocation: left.map(|left| left.saturating_sub(spent)),
-            lost: self.lost(site, now),
-        }
-    }
-
     /// When a run's files are predicted to be at a site; none where that was never measured.
     pub(super) fn lands(&self, rule: &Rule, run: &RunKey, site: &SiteName, now: Millis) -> Option<Millis> {
-        let candidate = self.candidate(rule, run, site, now);
+        let candidate = self.candidate(rule, run, &self.outlook(site, now));
         Some(forecast(&Candidate { run: Some(Duration::ZERO), ..candidate }, now)?.landed)
-    }
-
-    /// Bytes of a run that are not at a site yet.
-    fn bytes_left(&self, run: &RunKey, site: &SiteName, now: Millis) -> u64 {
-        let Some(known) = self.run(run) else { return self.sites.coming(site, run, now).unwrap_or(0) };
-        if known.at(site).is_some_and(|at| at.whole.is_some()) {
-            return 0;
-        }
-        self.sites.coming(site, run, now).unwrap_or_else(|| {
-            let there = |site: &SiteName| known.at(site).map_or(0, |at| at.tally().size);
-            let all =
-                |site: &SiteName| there(site).saturating_add(self.sites.coming(site, run, now).unwrap_or(0));
-            known.sites().map(all).max().unwrap_or(0).saturating_sub(there(site))
-        })
     }
 
     /// Why a site is held for lost, if it is.
@@ -248,5 +208,5 @@ pub(super) fn decide(
 ) -> Result<Decision, Nowhere> {
     let first = rule.tasks.iter().filter(|task| task.after.is_empty());
     let node_seconds = first.map(|task| u64::from(task.nodes).saturating_mul(task.seconds)).sum();
-    choose(&Wanted { placed, node_seconds }, candidates, Hysteresis::default(), now)
+    choose(&Wanted { placed, node_seconds }, candidates, now)
 }

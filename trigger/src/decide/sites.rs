@@ -215,16 +215,11 @@ impl Sites {
         Some(left(files, self.arrived(site, now)))
     }
 
-    /// Bytes of each run older than this one that are still to come to a site.
-    pub(super) fn coming_before<'s>(
-        &'s self,
-        site: &'s SiteName,
-        run: &'s RunKey,
-        now: Millis,
-    ) -> impl Iterator<Item = u64> + 's {
+    /// Bytes of each run that are still to come to a site, in the order of runs.
+    pub(super) fn all_coming(&self, site: &SiteName, now: Millis) -> Vec<(&RunKey, u64)> {
         let arrived = self.arrived(site, now);
-        let others = self.coming.iter().filter(move |((at, other), _)| at == site && other < run);
-        others.map(move |(_, files)| left(files, arrived))
+        let of_site = self.coming.iter().filter(|((at, _), _)| at == site);
+        of_site.map(|((_, run), files)| (run, left(files, arrived))).collect()
     }
 
     /// Which part of the files that are being copied to a site is there by now, at the rate as it is.

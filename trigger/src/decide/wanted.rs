@@ -29,6 +29,14 @@ pub(super) struct Wanted<'b> {
     ahead: bool,
 }
 
+impl<'b> Wanted<'b> {
+    /// A task's job, whose files are there.
+    fn of(rule: &'b Rule, task: &Task, site: &'b SiteName, class: Class, identity: JobIdentity) -> Self {
+        let (workers, nodes) = (matches!(task.work, Work::Analysis { .. }), task.nodes);
+        Self { class, site, rule: Some(rule), why: None, identity, workers, nodes, moves: None, ahead: false }
+    }
+}
+
 /// What is with a task of a rule for a run.
 enum Next {
     /// Nothing, until something is told of the run.
@@ -65,17 +73,9 @@ impl Book {
                         rests = false;
                         if when == Ahead::Now {
                             let identity = first_attempt(rule, task, run, None);
-                            let (class, nodes) = (Class::Live, task.nodes);
                             all.push(Wanted {
-                                class,
-                                site,
-                                rule: Some(rule),
-                                why: None,
-                                identity,
-                                workers: true,
-                                nodes,
-                                moves: None,
                                 ahead: true,
+                                ..Wanted::of(rule, task, site, Class::Live, identity)
                             });
                         }
                     }
@@ -91,35 +91,12 @@ impl Book {
                             Next::Later => rests = false,
                             Next::Wanted(identity) => {
                                 rests = false;
-                                let workers = matches!(task.work, Work::Analysis { .. });
-                                let nodes = task.nodes;
-                                let (moves, ahead) = (None, false);
-                                all.push(Wanted {
-                                    class,
-                                    site,
-                                    rule: Some(rule),
-                                    why: None,
-                                    identity,
-                                    workers,
-                                    nodes,
-                                    moves,
-                                    ahead,
-                                });
+                                all.push(Wanted::of(rule, task, site, class, identity));
                             }
                             Next::Moves(identity, from) => {
                                 rests = false;
-                                let (moves, workers, nodes, ahead) = (Some(from), false, 1, false);
-                                all.push(Wanted {
-                                    class,
-                                    site,
-                                    rule: Some(rule),
-                                    why: None,
-                                    identity,
-                                    workers,
-                                    nodes,
-                                    moves,
-                                    ahead,
-                                });
+                                let wanted = Wanted::of(rule, task, site, class, identity);
+                                all.push(Wanted { moves: Some(from), workers: false, nodes: 1, ..wanted });
                             }
                         }
                     }

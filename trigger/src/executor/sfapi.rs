@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::slurm::states;
 use super::{Ending, Executor, ExecutorError, SchedulerId, Seen, Sighting, SubmitFault};
 use crate::web::{Answer, Web, WebFault};
-use token::{TokenError, Tokens};
+use token::{ClientKey, TokenError, Tokens};
 
 /// How often a task is asked for, at first and at most.
 const ASKS_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -58,6 +58,13 @@ enum Fault {
     Said(String),
     #[error("task {task} is not complete after {limit:?}")]
     Unfinished { task: String, limit: Duration },
+}
+
+impl SfapiAt {
+    /// Whether the client's key file can be used: read by us and nobody else, naming a client, an RSA private key.
+    pub(crate) fn check_key(&self) -> Result<(), TokenError> {
+        ClientKey::read(&self.key).map(drop)
+    }
 }
 
 impl Sfapi {

@@ -30,7 +30,7 @@ fn at(site: &str, rate: f64, run: u64) -> Candidate {
 }
 
 fn choose_of(candidates: &[Candidate]) -> Decision {
-    choose(&Wanted::default(), candidates, Hysteresis::default(), NOW).unwrap()
+    choose(&Wanted::default(), candidates, NOW).unwrap()
 }
 
 fn done_in(candidate: &Candidate) -> u64 {
@@ -90,9 +90,9 @@ fn limits_and_allocations_are_kept() {
     let poor = Candidate { allocation: Some(3599), ..at("OLCF", 9.0, 1) };
     let wanted = Wanted { node_seconds: 3600, ..Wanted::default() };
     let both = [full.clone(), poor.clone(), at("ALCF", 0.001, 1000)];
-    let decision = choose(&wanted, &both, Hysteresis::default(), NOW).unwrap();
+    let decision = choose(&wanted, &both, NOW).unwrap();
     assert_eq!((decision.site.as_str(), decision.because), ("ALCF", Because::Only));
-    let nowhere = choose(&wanted, &[full, poor], Hysteresis::default(), NOW).unwrap_err();
+    let nowhere = choose(&wanted, &[full, poor], NOW).unwrap_err();
     insta::assert_snapshot!(nowhere.to_string(), @"no site can take it: NERSC has as many jobs as it may; OLCF has 3599 node-seconds left of its allocation, 3600 are needed");
 }
 
@@ -100,16 +100,15 @@ fn limits_and_allocations_are_kept() {
 fn what_is_placed_stays_unless_another_site_is_clearly_better() {
     let placed = |site: &str| Wanted { placed: Some(site.parse().unwrap()), ..Wanted::default() };
     let all = |other: u64| [at("NERSC", 0.1, 200), at("OLCF", 0.1, other)];
-    let decide = |other| choose(&placed("NERSC"), &all(other), Hysteresis::default(), NOW).unwrap();
-    // 300 s are left there: 45 s must be saved.
-    assert_eq!((decide(160).site.as_str(), decide(160).because), ("NERSC", Because::Stays));
-    assert_eq!((decide(150).site.as_str(), decide(150).because), ("OLCF", Because::Soonest));
+    let decide = |other| choose(&placed("NERSC"), &all(other), NOW).unwrap();
+    // 300 s are left there: 15 s must be saved.
+    assert_eq!((decide(190).site.as_str(), decide(190).because), ("NERSC", Because::Stays));
+    assert_eq!((decide(180).site.as_str(), decide(180).because), ("OLCF", Because::Soonest));
     // New work has nothing to stay with.
     assert_eq!(choose_of(&all(199)).site.as_str(), "OLCF");
     // A site that is lost keeps nothing.
     let lost = Candidate { lost: Some("gone".to_owned()), ..at("NERSC", 9.0, 1) };
-    let decision =
-        choose(&placed("NERSC"), &[lost, at("OLCF", 0.1, 9), at("ALCF", 0.1, 8)], Hysteresis::default(), NOW);
+    let decision = choose(&placed("NERSC"), &[lost, at("OLCF", 0.1, 9), at("ALCF", 0.1, 8)], NOW);
     assert_eq!(decision.unwrap().site.as_str(), "ALCF");
 }
 

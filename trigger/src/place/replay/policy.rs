@@ -8,7 +8,7 @@ use lightrail_topics::Millis;
 use super::draws::Draws;
 use super::site::{Fate, Site};
 use super::{Arrival, Case, Outcome};
-use crate::place::{Ahead, Candidate, Class, Estimates, Hysteresis, Outage, Wanted, choose, silence};
+use crate::place::{Ahead, Candidate, Class, Estimates, Outage, Wanted, choose, silence};
 
 /// How a site is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +126,7 @@ impl<'c> Placer<'c> {
             Policy::Predicted => {
                 let candidates: Vec<Candidate> =
                     self.sites.iter().map(|watched| self.candidate(watched, now)).collect();
-                let decision =
-                    choose(&Wanted::default(), &candidates, Hysteresis::default(), millis(now)).ok()?;
+                let decision = choose(&Wanted::default(), &candidates, millis(now)).ok()?;
                 candidates.iter().position(|candidate| candidate.site == decision.site)
             }
         }
@@ -248,7 +247,7 @@ impl<'c> Placer<'c> {
                     self.sites.iter().map(|watched| self.candidate(watched, now)).collect();
                 let placed = Some(candidates[index].site.clone());
                 let wanted = Wanted { placed, ..Wanted::default() };
-                let chosen = choose(&wanted, &candidates, Hysteresis::UNTOUCHED, millis(now)).ok();
+                let chosen = choose(&wanted, &candidates, millis(now)).ok();
                 let chosen = chosen.filter(|chosen| chosen.site != candidates[index].site);
                 let site =
                     chosen.and_then(|chosen| candidates.iter().position(|one| one.site == chosen.site));
