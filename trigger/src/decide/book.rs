@@ -1,6 +1,8 @@
 //! All that is known: rules, what has become of runs, how far their results are, and jobs. Takes in what is told, and puts
 //! together what follows; which jobs are wanted, and what becomes of one, is decided beside it.
 
+mod plan;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -11,13 +13,12 @@ use lightrail_topics::{
     DatasetName, Experiment, JobName, Millis, PoolName, RuleName, RunInTrial, RunKey, SiteName,
 };
 
-use super::life::{Life, View};
+use super::Input;
+use super::life::Life;
 use super::placing::Placed;
 use super::pools::{Pool, Size};
 use super::runs::{Belongs, Run, Sets};
 use super::sites::Sites;
-use super::{Action, Input};
-use crate::executor::Ending;
 use crate::facility::Report;
 
 /// Limits within which is decided.
@@ -381,69 +382,5 @@ impl Book {
     pub(super) fn work_is_complete(&self, life: &Life) -> Option<bool> {
         let job = life.identity.of_run().filter(|_| life.workers)?;
         Some(self.is_complete(&RunInTrial { run: job.run.clone(), trial: job.trial? }))
-    }
-
-    /// What is to be done now. What comes out has begun: it is told again only after its outcome.
-    pub fn plan(&mut self, now: Millis) -> Vec<Action> {
-        self.place_all(now);
-        let (wanted, resting) = self.wanted(now);
-        let surplus = self.surplus();
-        let (mut rooms, give_way) = self.room(&wanted, now);
-        let mut steps = Vec::new();
-        for one in &wanted {
-            let Some(room) = rooms.get_mut(one.site) else { continue };
-            if room.take(one.class) {
-                steps.push(self.intent(one, now));
-            }
-        }
-        drop(wanted);
-        for run in resting {
-            self.active.remove(&run);
-        }
-        let mut actions = Vec::new();
-        for name in self.open.clone() {
-            let Some(life) = self.jobs.get(&name) else { continue };
-            let view = View {
-                runs_here: self.runs_here(life),
-                complete: self.work_is_complete(life),
-                withdrawal: match life.identity.of_pool() {
-                    Some(_) => self.slot_ends(life, give_way.contains(&name), surplus.contains(&name)),
-                    None => self.withdrawal(life, give_way.contains(&name), now),
-                },
-                given_up: self.given_up(life, now),
-                waited: self.waited(life, now),
-                grace: self.limits.grace,
-                now,
-            };
-            let epoch = self.epoch;
-            let Some(life) = self.jobs.get_mut(&name) else { continue };
-            if let Some(step) = life.next_step(&view) {
-                let (identity, place) = (life.identity.clone(), life.place);
-                steps.push(Job { job: name.clone(), identity, place, epoch, step, at: now });
-                continue;
-            }
-            actions.extend(life.next_action(&name, &view));
-        }
-        actions.extend(self.lay(now));
-        if !steps.is_empty() {
-            actions.insert(0, Action::Publish(steps));
-        }
-        let routes = self.failovers(now).into_iter();
-        actions.extend(routes.map(|(experiment, route)| Action::Route(experiment, route)));
-        actions
-    }
-
-    /// Copies that were given up and may work still are ended as soon as their sites are back.
-    fn lay(&mut self, now: Millis) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for name in std::mem::take(&mut self.haunting) {
-            let Some(life) = self.jobs.get(&name) else { continue };
-            let is_away = self.lost(&life.site, now).is_some() || self.sites.is_mute(&life.site);
-            match life.haunts.clone().filter(|_| !is_away) {
-                Some(id) => actions.push(Action::End(name, id, Ending::Cancel)),
-                None => drop(self.haunting.insert(name)),
-            }
-        }
-        actions
     }
 }

@@ -1,12 +1,13 @@
 //! One job's life: which step it has come to, what its scheduler was seen to say of it, and what follows.
 
+mod next;
+
 use std::time::Duration;
 
 use lightrail_topics::events::{Class, FailureClass, Job, JobEnd, JobIdentity, JobStep, Withdrawal};
-use lightrail_topics::{JobName, Millis, SiteName};
+use lightrail_topics::{Millis, SiteName};
 
-use super::Action;
-use crate::executor::{COPY, Ending, SchedulerId, Seen, Sighting, SubmitFault};
+use crate::executor::{COPY, SchedulerId, Seen, Sighting, SubmitFault};
 
 /// How often what is to be done with a job is tried.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
@@ -290,146 +291,5 @@ impl Life {
     /// Whether no other decider can have submitted it: this one has just said its intent, for the first time.
     fn is_untouched(&self) -> bool {
         self.phase == Phase::Ready && self.place == 1
-    }
-
-    /// The step that follows from what is known.
-    pub(super) fn next_step(&self, view: &View) -> Option<JobStep> {
-        if self.phase == Phase::Over {
-            return None;
-        }
-        if let Some(text) = self.refused.clone() {
-            let end = JobEnd::Failed { class: FailureClass::Refused, text };
-            return Some(JobStep::Ended { id: None, end, waited: None });
-        }
-        if self.fenced || self.is_untouched() {
-            let is_lost = view.given_up.is_some();
-            if let Some(why) = view.withdrawal.filter(|why| !is_lost && *why != Withdrawal::Hangs) {
-                let end = JobEnd::Withdrawn { why };
-                return Some(JobStep::Ended { id: None, end, waited: None });
-            }
-        }
-        // The folder of its claims may be as lost as its site.
-        let has_no_claim = self.fencing.is_some_and(|(since, _)| since.plus(TOLD_AGAIN) <= view.now);
-        let goes_without = has_no_claim && self.is_fenced_on_kafka() && view.given_up.is_some();
-        if self.fenced || goes_without {
-            let since = self.not_seen_since.unwrap_or(view.now);
-            let why = match &view.given_up {
-                Some(lost) if self.fenced => lost.clone(),
-                Some(lost) => {
-                    format!("{lost}; its claim cannot be taken, and its images can be moved without")
-                }
-                None if self.withdrawn == Some(Withdrawal::Hangs) => {
-                    "it hung, and did not end when it was told to".to_owned()
-                }
-                None => format!("the scheduler has not known it since {since}"),
-            };
-            let id =
-                self.id().filter(|_| view.given_up.is_some() || self.withdrawn == Some(Withdrawal::Hangs));
-            return Some(JobStep::GivenUp { why, id: id.map(ToString::to_string) });
-        }
-        let Some((id, seen)) = self.seen.clone() else {
-            let again = view.runs_here && view.withdrawal.is_none() && self.is_not_there(view.grace);
-            return again.then(|| self.intent.clone());
-        };
-        match (&self.phase, seen) {
-            (Phase::Over, _) => None,
-            // Each step is said in turn, so that every job that runs was said to be submitted.
-            (Phase::Ready | Phase::Doubt { .. } | Phase::Submitting, _) => {
-                Some(JobStep::Submitted { id: id.to_string() })
-            }
-            (_, Seen::Ended { end, .. }) => {
-                let end = self.ended_as(end, view);
-                Some(JobStep::Ended { id: Some(id.to_string()), end, waited: view.waited })
-            }
-            (Phase::Queued(_), Seen::Running) => Some(JobStep::Running { id: id.to_string() }),
-            // Put back into its queue, or the copy that works is another one.
-            (Phase::Running(_), Seen::Pending | Seen::Held) => {
-                Some(JobStep::Submitted { id: id.to_string() })
-            }
-            (Phase::Queued(known), Seen::Pending | Seen::Held) if *known != id => {
-                Some(JobStep::Submitted { id: id.to_string() })
-            }
-            (Phase::Running(known), Seen::Running) if *known != id => {
-                Some(JobStep::Running { id: id.to_string() })
-            }
-            _ => {
-                let why = view.withdrawal.filter(|_| self.withdrawn.is_none())?;
-                Some(JobStep::Withdrawn { id: id.to_string(), why })
-            }
-        }
-    }
-
-    /// What its end means: one that was told to end did not fail by that, and workers that end before the results are complete,
-    /// untold, did.
-    fn ended_as(&self, end: JobEnd, view: &View) -> JobEnd {
-        let is_short = view.complete == Some(false) || (self.workers && self.identity.of_pool().is_some());
-        match (end, self.withdrawn) {
-            (JobEnd::Done, Some(why)) if is_short => JobEnd::Withdrawn { why },
-            (JobEnd::Done, None) if is_short => JobEnd::Failed {
-                class: FailureClass::Application,
-                text: match self.identity.of_pool() {
-                    Some(_) => "its workers ended though nobody told them to".to_owned(),
-                    None => "its workers ended before the run's results were complete".to_owned(),
-                },
-            },
-            (JobEnd::Cancelled { .. } | JobEnd::Failed { .. }, Some(Withdrawal::Hangs)) => JobEnd::Failed {
-                class: FailureClass::Hung,
-                text: "it was told to end for it got nowhere".to_owned(),
-            },
-            (JobEnd::Cancelled { .. }, Some(why)) => JobEnd::Withdrawn { why },
-            // By the signal, before it had done all.
-            (JobEnd::Failed { .. }, Some(why)) if why != Withdrawal::Complete => JobEnd::Withdrawn { why },
-            (end, _) => end,
-        }
-    }
-
-    /// Looked for in vain until nothing that was begun can still arrive. The intent is then said once more, which only the one who
-    /// decides can do, and submitted after that.
-    fn is_not_there(&self, grace: Duration) -> bool {
-        match self.phase {
-            Phase::Doubt { since, absent: Some(absent) } => since.plus(grace) <= absent,
-            _ => false,
-        }
-    }
-
-    /// What is to be done where no step follows.
-    pub(super) fn next_action(&mut self, name: &JobName, view: &View) -> Option<Action> {
-        let is_due = |since: Millis| since.plus(view.grace) <= view.now;
-        let is_lost = view.given_up.is_some();
-        let does_not_end = self.withdrawn == Some(Withdrawal::Hangs) && self.withdrawn_at.is_some_and(is_due);
-        let is_given_up = match &self.phase {
-            Phase::Submitting | Phase::Over => false,
-            _ if is_lost => true,
-            Phase::Queued(_) | Phase::Running(_) => does_not_end || self.not_seen_since.is_some_and(is_due),
-            // A copy may be on its way, though nobody knows of one; it is not submitted any more.
-            Phase::Ready => view.withdrawal.is_some(),
-            Phase::Doubt { .. } => view.withdrawal.is_some() && self.is_not_there(view.grace),
-        };
-        if is_given_up {
-            let (since, tried) = self.fencing.unzip();
-            let begins = tried.is_none_or(|tried| tried.plus(TOLD_AGAIN) <= view.now);
-            return begins.then(|| {
-                self.fencing = Some((since.unwrap_or(view.now), view.now));
-                Action::Fence(name.clone())
-            });
-        }
-        self.fencing = None;
-        match &self.phase {
-            // Without its rule nobody knows what to submit.
-            Phase::Ready if view.runs_here => {
-                self.phase = Phase::Submitting;
-                Some(Action::Submit(name.clone()))
-            }
-            Phase::Queued(id) | Phase::Running(id) if self.withdrawn.is_some() => {
-                if self.told.is_some_and(|told| view.now < told.plus(TOLD_AGAIN)) {
-                    return None;
-                }
-                self.told = Some(view.now);
-                let can_finish = self.runs() && self.withdrawn != Some(Withdrawal::Hangs);
-                let ending = if can_finish { Ending::Finish } else { Ending::Cancel };
-                Some(Action::End(name.clone(), id.clone(), ending))
-            }
-            _ => None,
-        }
     }
 }
