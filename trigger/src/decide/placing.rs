@@ -25,6 +25,16 @@ pub(super) enum Placed {
 /// The sites of rules that name several, as they are at one moment.
 type Outlooks<'b> = BTreeMap<&'b SiteName, Outlook<'b>>;
 
+/// A rule's last decision, and of what it was made: most runs have the same before them at each site.
+struct Decided {
+    before: Option<SiteName>,
+    candidates: Vec<Candidate>,
+    placed: Placed,
+}
+
+/// The last decision of each rule at one moment.
+type Memo<'b> = BTreeMap<&'b RuleName, Decided>;
+
 /// So many failures of the same kind at a site, and it is tried at another one.
 const TRIED_AT_A_SITE: usize = 2;
 
@@ -58,7 +68,8 @@ impl Book {
             return;
         }
         let outlooks = self.outlooks(now);
-        let places = self.active.iter().map(|run| (run.clone(), self.places(run, &outlooks, now)));
+        let mut memo = Memo::new();
+        let places = self.active.iter().map(|run| (run.clone(), self.places(run, &outlooks, &mut memo, now)));
         let places: Vec<_> = places.collect();
         for (run, places) in places {
             self.placed_at(run, places);
@@ -67,7 +78,7 @@ impl Book {
 
     /// Places what the rules of several sites want of a run.
     pub fn place(&mut self, run: &RunKey, now: Millis) {
-        let places = self.places(run, &self.outlooks(now), now);
+        let places = self.places(run, &self.outlooks(now), &mut Memo::new(), now);
         self.placed_at(run.clone(), places);
     }
 
@@ -79,13 +90,28 @@ impl Book {
         }
     }
 
-    fn places(&self, run: &RunKey, outlooks: &Outlooks<'_>, now: Millis) -> BTreeMap<RuleName, Placed> {
+    fn places<'b>(
+        &'b self,
+        run: &RunKey,
+        outlooks: &Outlooks<'_>,
+        memo: &mut Memo<'b>,
+        now: Millis,
+    ) -> BTreeMap<RuleName, Placed> {
         let several = self.rules.values().filter(|rule| !rule.or_at.is_empty() && rule.is_about(run));
-        several.filter_map(|rule| Some((rule.rule.clone(), self.choose(rule, run, outlooks, now)?))).collect()
+        several
+            .filter_map(|rule| Some((rule.rule.clone(), self.choose(rule, run, outlooks, memo, now)?)))
+            .collect()
     }
 
     /// None where nothing is there, or on its way, to be worked.
-    fn choose(&self, rule: &Rule, run: &RunKey, outlooks: &Outlooks<'_>, now: Millis) -> Option<Placed> {
+    fn choose<'b>(
+        &'b self,
+        rule: &'b Rule,
+        run: &RunKey,
+        outlooks: &Outlooks<'_>,
+        memo: &mut Memo<'b>,
+        now: Millis,
+    ) -> Option<Placed> {
         let begun = self.tried.get(run).and_then(|rules| rules.get(&rule.rule)).map(|(_, site)| site.clone());
         if let Some(site) = begun.as_ref().filter(|site| rule.sites().any(|named| named == *site)) {
             let stays = self.is_open_at(rule, run, site)
@@ -120,9 +146,21 @@ impl Book {
             Some(Placed::At(site, _)) => Some(site.clone()),
             _ => begun,
         };
-        Some(match decide(rule, before, &candidates, now) {
-            Ok(decision) => Placed::At(decision.site.clone(), told(decision.to_string())),
-            Err(nowhere) => Placed::Nowhere(told(nowhere.to_string())),
+        let is_known = |known: &&Decided| known.before == before && known.candidates == candidates;
+        let placed = match memo.get(&rule.rule).filter(is_known) {
+            Some(known) => known.placed.clone(),
+            None => {
+                let placed = match decide(rule, before.clone(), &candidates, now) {
+                    Ok(decision) => Placed::At(decision.site.clone(), decision.to_string()),
+                    Err(nowhere) => Placed::Nowhere(nowhere.to_string()),
+                };
+                memo.insert(&rule.rule, Decided { before, candidates, placed: placed.clone() });
+                placed
+            }
+        };
+        Some(match placed {
+            Placed::At(site, why) => Placed::At(site, told(why)),
+            Placed::Nowhere(why) => Placed::Nowhere(told(why)),
         })
     }
 
