@@ -7,6 +7,7 @@ mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lightrail_service::settings::SecretError;
@@ -30,6 +31,8 @@ use pace::Pace;
 
 /// A rival that has fenced us says its epoch within this time.
 const RIVAL_SPEAKS: Duration = Duration::from_secs(2);
+/// That time is doubled so often at most, once for each time that we were fenced and nobody spoke.
+const MOST_DOUBLED: u32 = 5;
 
 /// Why the trigger ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +140,18 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), TriggerE
         let watcher = Watcher::new(name.clone(), at, executor).map_err(TriggerError::Web)?;
         watching.spawn(watcher.watch(config.facility.every, reported.clone()));
     }
-    let mut service = Service { config, topics, connection, readiness, source, places, told, inbox, reports };
+    let mut service = Service {
+        config,
+        topics,
+        connection,
+        readiness,
+        source,
+        places,
+        told,
+        inbox,
+        fenced: AtomicU32::new(0),
+        reports,
+    };
     let outcome = tokio::select! {
         outcome = service.live() => outcome,
         () = stop.cancelled() => Ok(()),
@@ -182,6 +196,8 @@ struct Service {
     /// By which tasks tell what became of what they did; with the epoch in which they were sent.
     told: mpsc::UnboundedSender<(u64, Input)>,
     inbox: mpsc::UnboundedReceiver<(u64, Input)>,
+    /// How often in a row we were fenced.
+    fenced: AtomicU32,
     /// How facilities are, as those say who ask them.
     reports: mpsc::UnboundedReceiver<Report>,
 }
@@ -246,7 +262,8 @@ impl Service {
             at: now(),
         };
         let said = vec![message::decider(&decider, &self.source)];
-        if let Some(error) = self.commit(&publisher, said, *epoch).await? {
+        // Ours does not stand yet: a rival that has said the same number is newer.
+        if let Some(error) = self.commit(&publisher, said, begun.epoch).await? {
             return Err(LifeEnd::Publish(PublishError::Retriable(error)));
         }
         let (mut book, mut counting) = (begun.book, begun.counting);

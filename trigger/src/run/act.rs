@@ -1,6 +1,7 @@
 //! What follows from a plan: its messages, each batch in one transaction, and then what these stand for. An error that says that
 //! nothing was committed is tried again with the next plan; one that says that somebody else decides ends the life.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use lightrail_topics::events::{Job, JobStep};
@@ -8,7 +9,7 @@ use lightrail_topics::kafka::{KafkaError, PublishError, Publisher};
 use lightrail_topics::{Message, message};
 
 use super::jobs::Work;
-use super::{LifeEnd, RIVAL_SPEAKS, Service, now};
+use super::{LifeEnd, MOST_DOUBLED, RIVAL_SPEAKS, Service, now};
 use crate::decide::{Action, Book, Input};
 use crate::facility::Report;
 use crate::follow::{self, Counting};
@@ -97,11 +98,16 @@ impl Service {
         epoch: u64,
     ) -> Result<Option<KafkaError>, LifeEnd> {
         match publisher.publish(messages).await {
-            Ok(_) => Ok(None),
+            Ok(_) => {
+                self.fenced.store(0, Ordering::Relaxed);
+                Ok(None)
+            }
             Err(PublishError::Retriable(error)) => Ok(Some(error)),
             Err(PublishError::Fenced(why)) => {
                 // A rival says its epoch as soon as it has read what is there; a transaction of our own that took too long says none.
-                tokio::time::sleep(RIVAL_SPEAKS).await;
+                // Each time it is waited for longer: two that both read for long would fence each other for ever.
+                let times = self.fenced.fetch_add(1, Ordering::Relaxed).min(MOST_DOUBLED);
+                tokio::time::sleep(RIVAL_SPEAKS * 2_u32.pow(times)).await;
                 let patience = self.config.decide.patience;
                 let newest = follow::newest_epoch(&self.connection, &self.topics, patience).await?;
                 if newest > epoch {
