@@ -19,6 +19,7 @@ use lightrail_topics::{
 };
 use lightrail_topics::{decode, message};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::carry::backoff::BackoffPolicy;
 use crate::carry::{Carried, Engine, Patience};
@@ -164,6 +165,9 @@ struct Batch {
 
 /// How many inputs are taken into one batch at the most: the price of a lost one stays small.
 const BATCH: usize = 512;
+/// How long a commit waits after the one before it: one serves all that ends meanwhile, and the first after a quiet time
+/// waits for nobody. With a thousand small files in flight a commit for each costs more than the copy.
+const GATHER: Duration = Duration::from_millis(4);
 /// How often time alone is looked at, when no delay is due sooner.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -180,7 +184,9 @@ pub async fn own(
     drop(inputs);
     let mut owner = Owner::new(parts, weak);
     let mut next_tick = owner.now();
+    let mut gathered = Instant::now();
     loop {
+        tokio::time::sleep_until(gathered).await;
         let now = owner.now();
         let due = owner.parts.ledger.next_due().map_or(next_tick, |due| due.min(next_tick));
         let input = tokio::select! {
@@ -191,14 +197,12 @@ pub async fn own(
             },
             () = tokio::time::sleep(due.since(now)) => None,
         };
-        if let Some(input) = input {
+        let mut taken = 0;
+        let mut next = input;
+        while let Some(input) = next {
             owner.take(input);
-            for _ in 1..BATCH {
-                match receiver.try_recv() {
-                    Ok(input) => owner.take(input),
-                    Err(_) => break,
-                }
-            }
+            taken += 1;
+            next = if taken < BATCH { receiver.try_recv().ok() } else { None };
         }
         let now = owner.now();
         if now >= due {
@@ -219,9 +223,14 @@ pub async fn own(
             }
         }
         owner.plan();
-        if let Err(error) = owner.carry_out() {
-            owner.call_all_back().await;
-            return (End::Journal(error), owner.parts.journal);
+        match owner.carry_out() {
+            // A full batch shows that more is waiting: the next is gathered already.
+            Ok(committed) if committed && taken < BATCH => gathered = Instant::now() + GATHER,
+            Ok(_) => {}
+            Err(error) => {
+                owner.call_all_back().await;
+                return (End::Journal(error), owner.parts.journal);
+            }
         }
         if owner.draining && owner.running.is_empty() && (owner.stopping || owner.waiting.is_empty()) {
             return (End::Drained, owner.parts.journal);
@@ -465,13 +474,14 @@ impl Owner {
         }
     }
 
-    /// Writes the batch, and lets happen what it asks for.
-    fn carry_out(&mut self) -> Result<(), JournalError> {
+    /// Writes the batch, and lets happen what it asks for; says whether there was anything to write.
+    fn carry_out(&mut self) -> Result<bool, JournalError> {
         let mut batch = std::mem::take(&mut self.batch);
         for (key, next) in &batch.offsets {
             batch.writes.push(Write::Put(Row::Position(key.clone(), *next)));
         }
-        if !batch.writes.is_empty() {
+        let committed = !batch.writes.is_empty();
+        if committed {
             self.parts.journal.commit(&batch.writes)?;
         }
         // Rule 1 and 3: nothing outside depends on what is not flushed.
@@ -497,6 +507,6 @@ impl Owner {
             answer.send(true);
         }
         self.unanswered.extend(batch.answers);
-        Ok(())
+        Ok(committed)
     }
 }

@@ -8,6 +8,8 @@ mod begin;
 mod commit;
 mod give_up;
 #[cfg(test)]
+mod step_tests;
+#[cfg(test)]
 mod tests;
 mod words;
 
@@ -70,6 +72,8 @@ pub struct Decider {
     work: Option<f64>,
     leave: Option<Why>,
     left: bool,
+    /// When the last event was taken: what was due then is done, or waits for something else than time.
+    stepped: Now,
     /// Ready images, by lane.
     ready: [BTreeSet<Ticket>; 2],
     /// The image that is worked on alone.
@@ -101,6 +105,7 @@ impl Decider {
             work: None,
             leave: None,
             left: false,
+            stepped: Duration::ZERO,
             ready: Default::default(),
             alone: None,
         }
@@ -114,6 +119,7 @@ impl Decider {
     /// Takes an event and says what is to be done, in order.
     pub fn step(&mut self, now: Now, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.stepped = now;
         self.take(now, event, &mut actions);
         self.expire(now, &mut actions);
         if self.leave.is_none() {
@@ -126,17 +132,16 @@ impl Decider {
     }
 
     /// When a [`Event::Tick`] is wanted if nothing else happens.
-    pub fn wake_at(&self, now: Now) -> Option<Now> {
+    pub fn wake_at(&self) -> Option<Now> {
         let limits = self.running.values().map(|running| match running.overdue {
             Some(since) => since + self.settings.grace,
             None => running.since + running.limit,
         });
         let leaving = self.lanes.iter().filter_map(|lane| Some(lane.leaving? + self.settings.hand_over));
-        let retry = Some(self.publish_after).filter(|at| *at > now);
-        let look = Some(self.look_after.max(now + Duration::from_millis(10)))
+        let look = Some(self.look_after.max(self.stepped + Duration::from_millis(10)))
             .filter(|_| self.is_open(Lane::Reprocess));
-        let gathered = self.gathered_at().filter(|at| *at > now);
-        limits.chain(leaving).chain(retry).chain(look).chain(gathered).min()
+        let others = [Some(self.publish_after), look, self.gathered_at()].into_iter().flatten();
+        limits.chain(leaving).chain(others).filter(|at| *at > self.stepped).min()
     }
 
     /// Whether a lane holds an image that is not done.

@@ -180,7 +180,6 @@ impl Session<'_> {
             if let Some(end) = self.end.take() {
                 return end;
             }
-            let now = self.now();
             if let Err(error) = self.crew.threads.dispatch() {
                 // Without threads there is nothing to be done here.
                 return End::Again(format!("no thread can be started: {error}"));
@@ -189,7 +188,7 @@ impl Session<'_> {
                 self.step(Event::Tick);
                 continue;
             }
-            let decider = self.decider.wake_at(now).map(|at| self.begun + at);
+            let decider = self.decider.wake_at().map(|at| self.begun + at);
             let tick = [decider, self.crew.threads.wake_at()].into_iter().flatten().min();
             let tick = tick.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let [live, reprocess] = &mut self.lanes;

@@ -1,5 +1,6 @@
 //! The tables and words at the demo's end. Pure text.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -75,24 +76,23 @@ pub(super) fn worked(runs: &[(RunKey, Worked)]) -> String {
     table.to_string()
 }
 
-/// One row per run that the trigger started a job for.
+/// For each run which rule started its job, where and why, in a line; then a row with how long each step took.
 pub(super) fn started(runs: &[(RunKey, Worked, Started)]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY);
     table.set_header([
         "run",
-        "rule / task",
-        "because",
-        "where",
         "run there -> intended",
         "-> submitted",
         "-> running",
         "-> first result",
-        "-> all results",
+        "-> all",
         "-> done",
     ]);
+    let mut text = String::new();
     for (key, worked, job) in runs {
-        let mut row = vec![key.to_string(), job.by.clone(), job.reason.clone(), job.site.to_string()];
+        let _ = writeln!(text, "  {key}: {} at {}, for {}", job.by, job.site, job.reason);
+        let mut row = vec![key.to_string()];
         let ended = job.ended.as_ref().map(|(at, _)| *at);
         let steps =
             [worked.whole, Some(job.intended), job.submitted, job.running, worked.first, worked.all, ended];
@@ -104,10 +104,10 @@ pub(super) fn started(runs: &[(RunKey, Worked, Started)]) -> String {
         }
         table.add_row(row);
     }
-    for column in table.column_iter_mut().skip(4) {
+    for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table.to_string()
+    text + &table.to_string()
 }
 
 #[allow(clippy::cast_precision_loss)]

@@ -17,8 +17,8 @@ use super::{Ledger, Step};
 /// What is kept until all is read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReadingBack {
-    /// The generations that the last manifest of each run at each site names.
-    manifests: BTreeMap<RunAtSite, BTreeMap<Lfn, Generation>>,
+    /// The generations that the last manifest of each run at each site names; none of what it leaves out.
+    manifests: BTreeMap<RunAtSite, BTreeMap<Lfn, Option<Generation>>>,
     /// Wishes in their order, each with what was wished before. What one means is known only beside all others: a narrower one
     /// may be read after a wider one.
     wishes: Vec<(WishKey, Wish, Wish)>,
@@ -118,8 +118,9 @@ impl Ledger {
             let is_last = row.corrected == number;
             if let Some(reading) = self.reading_back.as_mut().filter(|_| is_last) {
                 let at = RunAtSite { run: manifest.run.clone(), site: manifest.site.clone() };
-                let files = manifest.files.iter().map(|file| (file.lfn.clone(), file.generation));
-                reading.manifests.insert(at, files.collect());
+                let files = manifest.files.iter().map(|file| (file.lfn.clone(), Some(file.generation)));
+                let left_out = manifest.left_out.iter().map(|file| (file.lfn.clone(), None));
+                reading.manifests.insert(at, files.chain(left_out).collect());
             }
         }
     }
@@ -210,15 +211,16 @@ impl Ledger {
     }
 
     /// A file that was announced after the last manifest of its run was said: the correction that was to say it is lost.
-    fn note_unsaid(&mut self, at: &RunAtSite, said: &BTreeMap<Lfn, Generation>) {
+    fn note_unsaid(&mut self, at: &RunAtSite, said: &BTreeMap<Lfn, Option<Generation>>) {
         let Some(run) = self.runs.get(&at.run) else { return };
         let differs = |(lfn, file): (&Lfn, &FileRow)| {
             let transfer = file.sites.iter().find(|transfer| transfer.site == at.site)?;
-            let listed = said.get(lfn);
+            let listed = said.get(lfn).copied().flatten();
             let what = match transfer.state {
                 State::Done(_) if listed.is_none() => "came late",
-                State::Done(_) if listed != Some(&transfer.generation) => "registered again",
+                State::Done(_) if listed != Some(transfer.generation) => "registered again",
                 State::Gone if listed.is_some() => "gone",
+                State::Cancelled if !said.contains_key(lfn) => "cancelled",
                 _ => return None,
             };
             Some(format!("{}: {what}", lfn.file_name()))

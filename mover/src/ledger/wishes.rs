@@ -205,6 +205,10 @@ impl Ledger {
         if cancellable {
             self.call_back(key, lfn, site, step);
             self.advance(key, lfn, site, Move::Cancel, step);
+            // A manifest that was said left it out for another reason, or did not know it.
+            if self.reading_back.is_none() {
+                self.note_change(key, site, &format!("{}: cancelled", lfn.file_name()));
+            }
             self.tell(key, lfn, site, None, now, step);
         }
     }

@@ -1,0 +1,145 @@
+//! One decider, step by step: what it answers to each event, where the order of a few of them matters.
+
+use std::time::Duration;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(1);
+
+fn given(decider: &mut Decider, lane: Lane) -> Vec<Action> {
+    let start = Start { partition: 0, next: 0, note: Note::CLEAN };
+    let actions = decider.step(Duration::ZERO, Event::Given(lane, vec![start]));
+    assert!(matches!(&actions[..], [Action::Commit(_)]), "it says that it is there: {actions:?}");
+    decider.step(Duration::ZERO, Event::Committed)
+}
+
+fn arrived(lane: Lane, ticket: Ticket) -> Event {
+    let offset = i64::try_from(ticket).unwrap();
+    Event::Arrived { lane, partition: 0, offset, ticket, done: false }
+}
+
+fn read(ticket: Ticket) -> Event {
+    Event::Read { ticket, limit: LIMIT }
+}
+
+#[test]
+fn one_image_is_read_worked_and_committed_without_waiting_for_others() {
+    let mut decider = Decider::new(Settings::default());
+    given(&mut decider, Lane::Live);
+    let at = Duration::from_millis(5);
+    assert_eq!(decider.step(at, arrived(Lane::Live, 1)), [Action::Read(1)]);
+    assert_eq!(decider.step(at, read(1)), [Action::Compute(1)]);
+    let actions = decider.step(at, Event::Ended(1));
+    let [Action::Commit(commit)] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!((&commit.tickets[..], commit.positions[0].1), (&[1][..], 2));
+}
+
+#[test]
+fn results_are_gathered_while_more_is_worked_on_and_the_last_one_does_not_wait() {
+    let mut decider = Decider::new(Settings::default());
+    given(&mut decider, Lane::Live);
+    let at = Duration::from_millis(5);
+    decider.step(at, arrived(Lane::Live, 1));
+    decider.step(at, arrived(Lane::Live, 2));
+    decider.step(at, read(1));
+    decider.step(at, read(2));
+    assert_eq!(decider.step(at, Event::Ended(1)), [Action::Compute(2)]);
+    let gather = Settings::default().gather;
+    assert_eq!(decider.wake_at(), Some(gather));
+    let actions = decider.step(gather, Event::Tick);
+    assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets == [1]), "{actions:?}");
+    assert_eq!(decider.step(gather, Event::Committed), []);
+    let actions = decider.step(gather, Event::Ended(2));
+    assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets == [2]), "{actions:?}");
+}
+
+#[test]
+fn results_are_not_gathered_while_work_waits_for_their_commit() {
+    let mut decider = Decider::new(Settings { ahead: 100, ..Settings::default() });
+    given(&mut decider, Lane::Live);
+    // As many as the note on Kafka lets be begun, and one more.
+    let begun: Vec<Action> =
+        (1..8).flat_map(|ticket| decider.step(Duration::ZERO, arrived(Lane::Live, ticket))).collect();
+    assert_eq!(begun, (1..8).map(Action::Read).collect::<Vec<_>>());
+    let actions = decider.step(Duration::ZERO, arrived(Lane::Live, 8));
+    assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets.is_empty()), "{actions:?}");
+}
+
+#[test]
+fn a_reprocess_batch_waits_for_live_images_and_for_the_live_groups_lag() {
+    let mut decider = Decider::new(Settings::default());
+    given(&mut decider, Lane::Live);
+    given(&mut decider, Lane::Reprocess);
+    let now = Duration::from_secs(5);
+    assert_eq!(decider.step(now, arrived(Lane::Reprocess, 1)), [Action::Look, Action::Read(1)]);
+    assert_eq!(decider.step(now, read(1)), [], "not before the lag is known");
+    assert_eq!(decider.step(now, Event::Looked { lag: 7, workers: 2 }), [], "too far behind");
+    assert_eq!(decider.step(now, arrived(Lane::Live, 2)), [Action::Read(2)]);
+    let later = now + Duration::from_millis(600);
+    assert_eq!(decider.step(later, Event::Tick), [], "a live image is here");
+    assert_eq!(decider.step(later, read(2)), [Action::Compute(2)]);
+    let actions = decider.step(later, Event::Ended(2));
+    assert!(matches!(&actions[..], [Action::Look, Action::Commit(_)]), "{actions:?}");
+    assert_eq!(decider.step(later, Event::Looked { lag: 1, workers: 2 }), [Action::Compute(1)]);
+    // A live image that comes now is next, whatever of the reprocess lane is ready.
+    assert_eq!(decider.step(later, arrived(Lane::Reprocess, 3)), [Action::Read(3)]);
+    assert_eq!(decider.step(later, read(3)), []);
+    assert_eq!(decider.step(later, arrived(Lane::Live, 4)), [Action::Read(4)]);
+    assert_eq!(decider.step(later, read(4)), []);
+    assert_eq!(decider.step(later, Event::Ended(1)), [Action::Compute(4)]);
+}
+
+#[test]
+fn a_slow_image_holds_up_its_own_partition_for_its_limit_only() {
+    let mut decider = Decider::new(Settings::default());
+    let starts = [0, 1].map(|partition| Start { partition, next: 0, note: Note::CLEAN });
+    decider.step(Duration::ZERO, Event::Given(Lane::Live, starts.to_vec()));
+    decider.step(Duration::ZERO, Event::Committed);
+    let of =
+        |partition, ticket| Event::Arrived { lane: Lane::Live, partition, offset: 0, ticket, done: false };
+    decider.step(Duration::ZERO, of(0, 1));
+    decider.step(Duration::ZERO, of(1, 2));
+    decider.step(Duration::ZERO, read(1));
+    decider.step(Duration::ZERO, read(2));
+    assert_eq!(decider.wake_at(), Some(LIMIT));
+    let actions = decider.step(LIMIT, Event::Tick);
+    let [Action::TimedOut(1), Action::Compute(2), Action::Commit(commit)] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(commit.tickets, [1]);
+    decider.step(LIMIT, Event::Committed);
+    let actions = decider.step(LIMIT, Event::Ended(2));
+    assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets == [2]), "{actions:?}");
+    decider.step(LIMIT, Event::Committed);
+    // The stage never comes back.
+    let late = LIMIT + Settings::default().grace;
+    let actions = decider.step(late, Event::Tick);
+    assert!(matches!(&actions[..], [Action::Commit(_)]), "it leaves nothing behind: {actions:?}");
+    assert_eq!(decider.step(late, Event::Committed), [Action::Left(Why::Stuck)]);
+}
+
+#[test]
+fn who_waits_for_kafka_alone_is_not_woken_by_time_again_and_again() {
+    let (mut decider, hand_over) = (Decider::new(Settings::default()), Settings::default().hand_over);
+    given(&mut decider, Lane::Live);
+    decider.step(Duration::ZERO, Event::Taken(Lane::Live));
+    assert_eq!(decider.wake_at(), Some(hand_over));
+    decider.step(hand_over, Event::Tick);
+    assert_eq!(decider.wake_at(), None, "its last commit has no answer");
+    assert_eq!(decider.step(hand_over, Event::Committed), [Action::Release(Lane::Live)]);
+    assert_eq!(decider.wake_at(), None, "it is given no other partitions");
+}
+
+#[test]
+fn who_is_asked_to_leave_finishes_what_is_begun_and_forgets_the_rest() {
+    let mut decider = Decider::new(Settings { ahead: 1, ..Settings::default() });
+    given(&mut decider, Lane::Live);
+    decider.step(Duration::ZERO, arrived(Lane::Live, 1));
+    decider.step(Duration::ZERO, arrived(Lane::Live, 2));
+    assert_eq!(decider.step(Duration::ZERO, Event::Leave(Why::Asked)), [Action::Forget(2)]);
+    assert_eq!(decider.step(Duration::ZERO, read(1)), [Action::Compute(1)]);
+    let actions = decider.step(Duration::ZERO, Event::Ended(1));
+    let [Action::Commit(commit)] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(commit.positions, [(0, 2, Note { until: 2, ..Note::CLEAN })], "nothing is suspected");
+    assert_eq!(decider.step(Duration::ZERO, Event::Committed), [Action::Left(Why::Asked)]);
+}
