@@ -4,6 +4,7 @@
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lightrail_topics::events::{
@@ -77,7 +78,7 @@ pub struct Book {
     /// Jobs that were given up while a copy may work.
     haunting: BTreeSet<JobName>,
     /// Where what rules of several sites want of a run is done.
-    pub(super) placed: BTreeMap<RunKey, BTreeMap<RuleName, Placed>>,
+    pub(super) placed: BTreeMap<RunKey, BTreeMap<RuleName, Arc<Placed>>>,
     /// Where a rule's newest job of a run is or was.
     pub(super) tried: BTreeMap<RunKey, BTreeMap<RuleName, (Millis, SiteName)>>,
     /// Where experiments' data go for a while.

@@ -61,8 +61,9 @@ impl Book {
         if to.is_empty() {
             let (rule, run) = self.newest(experiment, stranded.last())?;
             let others = rule.sites().filter(|site| !is_lost(site));
-            let candidates: Vec<Candidate> =
-                others.map(|site| self.candidate(rule, &run, &self.outlook(site, now))).collect();
+            let candidates: Vec<Candidate> = others
+                .map(|site| self.candidate(rule, &run, &self.before(&run, &self.outlook(site, now))))
+                .collect();
             let decision = decide(rule, None, &candidates, now).ok()?;
             reason = format!("{reason}; {decision}");
             to.push(decision.site);

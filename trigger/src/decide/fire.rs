@@ -130,7 +130,17 @@ impl Book {
 
     /// Whether its trigger has come for a run, as seen from a site.
     pub(super) fn is_triggered(&self, rule: &Rule, key: &RunKey, site: &SiteName) -> bool {
-        let run = self.run(key);
+        self.is_triggered_by(rule, key, self.run(key), site)
+    }
+
+    /// The same, with what is known of the run.
+    pub(super) fn is_triggered_by(
+        &self,
+        rule: &Rule,
+        key: &RunKey,
+        run: Option<&Run>,
+        site: &SiteName,
+    ) -> bool {
         let at = run.and_then(|run| run.at(site));
         match rule.trigger {
             Trigger::Manual => !self.requests(rule, key).is_empty(),

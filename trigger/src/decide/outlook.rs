@@ -1,7 +1,7 @@
 //! What is the same of a site for all work that is placed there at one moment: its queue, what comes, rates, outages. Taken together
 //! once, however many runs are placed, and from it what is known of the site for one of them. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use lightrail_topics::events::{Rule, RunJob};
@@ -18,6 +18,8 @@ pub(super) struct Outlook<'b> {
     now: Millis,
     /// Jobs that are not over, and since when they run, if they do.
     open: Vec<(Option<&'b RunJob>, Option<Millis>)>,
+    /// Runs that such jobs are of.
+    worked: HashSet<&'b RunKey>,
     /// Runs of which something is still to come, in their order, and their bytes.
     coming: Vec<(&'b RunKey, u64)>,
     rate: Option<Rate>,
@@ -29,21 +31,52 @@ pub(super) struct Outlook<'b> {
     pub(super) lost: Option<String>,
 }
 
+/// What is the same of a site for all rules' work on one run.
+#[derive(Debug)]
+pub(super) struct Before<'o, 'b> {
+    pub(super) at: &'o Outlook<'b>,
+    /// Whether any of its files is on its way there.
+    pub(super) comes: bool,
+    /// How many runs' files come before its own.
+    earlier: usize,
+    /// Its bytes that are not there yet.
+    bytes: u64,
+    /// Whether a job of it is not over there.
+    worked: bool,
+}
+
+/// Runs with the same of it at a site have the same before them there, whatever their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Alike<'b> {
+    site: &'b SiteName,
+    earlier: usize,
+    bytes: u64,
+}
+
+impl<'b> Before<'_, 'b> {
+    /// None where a job of the run itself is there, which is not before it.
+    pub(super) fn alike(&self) -> Option<Alike<'b>> {
+        let Self { at, earlier, bytes, worked, .. } = self;
+        (!worked).then_some(Alike { site: at.site, earlier: *earlier, bytes: *bytes })
+    }
+}
+
 impl Book {
     /// A site as it is now.
     pub(super) fn outlook<'b>(&'b self, site: &'b SiteName, now: Millis) -> Outlook<'b> {
         let estimates = &self.sites.estimates;
         let open = self.open.iter().filter_map(|name| self.jobs.get(name)).filter(|life| life.site == *site);
+        let open = open.map(|life| {
+            let runs = matches!(life.phase, Phase::Running(_));
+            (life.identity.of_run(), life.running.filter(|_| runs))
+        });
+        let open: Vec<(Option<&RunJob>, _)> = open.collect();
         let spent = self.sites.spent.get(site).copied().unwrap_or(0);
         Outlook {
             site,
             now,
-            open: open
-                .map(|life| {
-                    let runs = matches!(life.phase, Phase::Running(_));
-                    (life.identity.of_run(), life.running.filter(|_| runs))
-                })
-                .collect(),
+            worked: open.iter().filter_map(|(job, _)| Some(&(*job)?.run)).collect(),
+            open,
             coming: self.sites.all_coming(site, now),
             rate: estimates.rate(site, None, now),
             settling: estimates.settling(site),
@@ -65,8 +98,24 @@ impl Book {
         outlooks
     }
 
+    /// What a run has before it at a site.
+    pub(super) fn before<'o, 'b>(&self, run: &RunKey, at: &'o Outlook<'b>) -> Before<'o, 'b> {
+        let found = at.coming.binary_search_by(|(other, _)| (*other).cmp(run));
+        let (Ok(earlier) | Err(earlier)) = found;
+        let comes = found.is_ok();
+        let coming = comes.then(|| at.coming[earlier].1);
+        Before {
+            at,
+            comes,
+            earlier,
+            bytes: self.bytes_left(run, coming, at),
+            worked: at.worked.contains(run),
+        }
+    }
+
     /// What is known of a site for a rule's work on a run.
-    pub(super) fn candidate(&self, rule: &Rule, run: &RunKey, at: &Outlook<'_>) -> Candidate {
+    pub(super) fn candidate(&self, rule: &Rule, run: &RunKey, before: &Before<'_, '_>) -> Candidate {
+        let Before { at, earlier, bytes, .. } = before;
         let first = rule.tasks.iter().find(|task| task.after.is_empty());
         let class = first.map(|task| (rule.rule.clone(), task.task.clone()));
         let takes = class.and_then(|class| self.sites.estimates.run(at.site, &class));
@@ -78,10 +127,10 @@ impl Book {
             Some(since) => Ahead::Running(since.plus(takes.unwrap_or_default()).max(at.now)),
             None => Ahead::Waiting,
         });
-        let coming = at.coming.iter().take_while(|(other, _)| *other < run);
+        let coming = at.coming.iter().take(*earlier);
         Candidate {
             site: at.site.clone(),
-            bytes: self.bytes_left(run, at),
+            bytes: *bytes,
             ahead: open.chain(coming.map(|(_, bytes)| Ahead::Coming(*bytes))).collect(),
             rate: at.rate,
             settling: at.settling,
@@ -96,18 +145,14 @@ impl Book {
         }
     }
 
-    /// Bytes of a run that are not at a site yet.
-    fn bytes_left(&self, run: &RunKey, at: &Outlook<'_>) -> u64 {
+    /// Bytes of a run that are not at a site yet; `coming` is what is on its way there.
+    fn bytes_left(&self, run: &RunKey, coming: Option<u64>, at: &Outlook<'_>) -> u64 {
         let (site, now) = (at.site, at.now);
-        let coming = || {
-            let found = at.coming.binary_search_by(|(other, _)| (*other).cmp(run)).ok()?;
-            at.coming.get(found).map(|(_, bytes)| *bytes)
-        };
-        let Some(known) = self.run(run) else { return coming().unwrap_or(0) };
+        let Some(known) = self.run(run) else { return coming.unwrap_or(0) };
         if known.at(site).is_some_and(|at| at.whole.is_some()) {
             return 0;
         }
-        coming().unwrap_or_else(|| {
+        coming.unwrap_or_else(|| {
             let there = |site: &SiteName| known.at(site).map_or(0, |at| at.tally().size);
             let all =
                 |site: &SiteName| there(site).saturating_add(self.sites.coming(site, run, now).unwrap_or(0));

@@ -3,6 +3,7 @@
 //! there at all. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lightrail_topics::events::{FailureClass, Rule};
@@ -10,7 +11,8 @@ use lightrail_topics::{Millis, RuleName, RunKey, SiteName};
 
 use super::book::Book;
 use super::life::Life;
-use super::outlook::Outlook;
+use super::outlook::{Alike, Before, Outlook};
+use super::runs::Run;
 use crate::place::{Candidate, Decision, Nowhere, Wanted, choose, forecast};
 
 /// Where a rule's work for a run is done.
@@ -26,14 +28,25 @@ pub(super) enum Placed {
 type Outlooks<'b> = BTreeMap<&'b SiteName, Outlook<'b>>;
 
 /// A rule's last decision, and of what it was made: most runs have the same before them at each site.
-struct Decided {
+struct Decided<'o> {
     before: Option<SiteName>,
-    candidates: Vec<Candidate>,
-    placed: Placed,
+    each: Vec<Alike<'o>>,
+    placed: Arc<Placed>,
 }
 
 /// The last decision of each rule at one moment.
-type Memo<'b> = BTreeMap<&'b RuleName, Decided>;
+type Memo<'b, 'o> = BTreeMap<&'b RuleName, Decided<'o>>;
+
+/// A run that is placed: what is known of it, taken together once for all rules.
+struct Placing<'a> {
+    key: &'a RunKey,
+    run: Option<&'a Run>,
+    /// Where each rule's work on it was begun, with its attempt.
+    tried: Option<&'a BTreeMap<RuleName, (Millis, SiteName)>>,
+    /// Where each rule's work on it is placed.
+    placed: Option<&'a BTreeMap<RuleName, Arc<Placed>>>,
+    before: Vec<Before<'a, 'a>>,
+}
 
 /// So many failures of the same kind at a site, and it is tried at another one.
 const TRIED_AT_A_SITE: usize = 2;
@@ -58,7 +71,7 @@ impl Book {
         if rule.or_at.is_empty() {
             return None;
         }
-        self.placed.get(run)?.get(&rule.rule)
+        self.placed.get(run)?.get(&rule.rule).map(|placed| &**placed)
     }
 
     /// Places what the rules of several sites want of the active runs.
@@ -82,7 +95,7 @@ impl Book {
         self.placed_at(run.clone(), places);
     }
 
-    fn placed_at(&mut self, run: RunKey, places: BTreeMap<RuleName, Placed>) {
+    fn placed_at(&mut self, run: RunKey, places: BTreeMap<RuleName, Arc<Placed>>) {
         if places.is_empty() {
             self.placed.remove(&run);
         } else {
@@ -90,83 +103,99 @@ impl Book {
         }
     }
 
-    fn places<'b>(
-        &'b self,
-        run: &RunKey,
-        outlooks: &Outlooks<'_>,
-        memo: &mut Memo<'b>,
+    fn places<'o>(
+        &'o self,
+        key: &'o RunKey,
+        outlooks: &'o Outlooks<'o>,
+        memo: &mut Memo<'o, 'o>,
         now: Millis,
-    ) -> BTreeMap<RuleName, Placed> {
-        let several = self.rules.values().filter(|rule| !rule.or_at.is_empty() && rule.is_about(run));
+    ) -> BTreeMap<RuleName, Arc<Placed>> {
+        let placing = Placing {
+            key,
+            run: self.run(key),
+            tried: self.tried.get(key),
+            placed: self.placed.get(key),
+            before: outlooks.values().map(|at| self.before(key, at)).collect(),
+        };
+        let several = self.rules.values().filter(|rule| !rule.or_at.is_empty() && rule.is_about(key));
         several
-            .filter_map(|rule| Some((rule.rule.clone(), self.choose(rule, run, outlooks, memo, now)?)))
+            .filter_map(|rule| Some((rule.rule.clone(), self.choose(rule, &placing, memo, now)?)))
             .collect()
     }
 
     /// None where nothing is there, or on its way, to be worked.
-    fn choose<'b>(
-        &'b self,
-        rule: &'b Rule,
-        run: &RunKey,
-        outlooks: &Outlooks<'_>,
-        memo: &mut Memo<'b>,
+    fn choose<'o>(
+        &'o self,
+        rule: &'o Rule,
+        placing: &Placing<'o>,
+        memo: &mut Memo<'o, 'o>,
         now: Millis,
-    ) -> Option<Placed> {
-        let begun = self.tried.get(run).and_then(|rules| rules.get(&rule.rule)).map(|(_, site)| site.clone());
-        if let Some(site) = begun.as_ref().filter(|site| rule.sites().any(|named| named == *site)) {
-            let stays = self.is_open_at(rule, run, site)
-                || (outlooks.get(site).is_some_and(|at| at.lost.is_none())
-                    && self.failed_there(rule, run, site).is_none());
+    ) -> Option<Arc<Placed>> {
+        let Placing { key, run, before, .. } = placing;
+        let at = |site: &SiteName| before.iter().find(|before| before.at.site == site);
+        let begun = placing.tried.and_then(|rules| rules.get(&rule.rule)).map(|(_, site)| site);
+        let known = placing.placed.and_then(|rules| rules.get(&rule.rule));
+        if let Some(site) = begun.filter(|site| rule.sites().any(|named| named == *site)) {
+            let stays = self.is_open_at(rule, key, site)
+                || (at(site).is_some_and(|before| before.at.lost.is_none())
+                    && self.failed_there(rule, key, site).is_none());
             if stays {
-                let why = match self.placed(rule, run) {
-                    Some(Placed::At(known, why)) if known == site => why.clone(),
-                    _ => format!("{site}: it was begun there"),
-                };
-                return Some(Placed::At(site.clone(), why));
+                return Some(match known {
+                    Some(known) if matches!(&**known, Placed::At(known, _) if known == site) => known.clone(),
+                    _ => Arc::new(Placed::At(site.clone(), format!("{site}: it was begun there"))),
+                });
             }
         }
-        let reaches = |site: &&SiteName| self.is_triggered(rule, run, site) || self.sites.comes(site, run);
-        let (mut candidates, mut failed) = (Vec::new(), Vec::new());
-        for at in rule.sites().filter(reaches).filter_map(|site| outlooks.get(site)) {
+        let (mut fit, mut failed) = (Vec::new(), Vec::new());
+        for before in rule.sites().filter_map(at) {
+            let site = before.at.site;
+            if !before.comes && !self.is_triggered_by(rule, key, *run, site) {
+                continue;
+            }
             // What was never begun has failed nowhere.
-            match begun.as_ref().and_then(|_| self.failed_there(rule, run, at.site)) {
-                Some(why) => failed.push(format!("{}: {why}", at.site)),
-                None => candidates.push(self.candidate(rule, run, at)),
+            match begun.and_then(|_| self.failed_there(rule, key, site)) {
+                Some(why) => failed.push(format!("{site}: {why}")),
+                None => fit.push(before),
             }
         }
-        if candidates.is_empty() {
-            return (!failed.is_empty())
-                .then(|| Placed::Nowhere(format!("it has failed at all its sites: {}", failed.join("; "))));
+        if fit.is_empty() {
+            let why = || format!("it has failed at all its sites: {}", failed.join("; "));
+            return (!failed.is_empty()).then(|| Arc::new(Placed::Nowhere(why())));
         }
-        let told = |text: String| {
-            let failed = failed.iter().map(|why| format!("; {why}"));
-            text + &failed.collect::<String>()
-        };
-        let before = match self.placed(rule, run) {
-            Some(Placed::At(site, _)) => Some(site.clone()),
+        let was = match known.map(|known| &**known) {
+            Some(Placed::At(site, _)) => Some(site),
             _ => begun,
         };
-        let is_known = |known: &&Decided| known.before == before && known.candidates == candidates;
-        let placed = match memo.get(&rule.rule).filter(is_known) {
+        let each: Option<Vec<Alike<'o>>> = fit.iter().map(|before| before.alike()).collect();
+        let same = |known: &&Decided<'_>| known.before.as_ref() == was && Some(&known.each) == each.as_ref();
+        let placed = match memo.get(&rule.rule).filter(same) {
             Some(known) => known.placed.clone(),
             None => {
-                let placed = match decide(rule, before.clone(), &candidates, now) {
+                let candidates: Vec<Candidate> =
+                    fit.iter().map(|before| self.candidate(rule, key, before)).collect();
+                let placed = Arc::new(match decide(rule, was.cloned(), &candidates, now) {
                     Ok(decision) => Placed::At(decision.site.clone(), decision.to_string()),
                     Err(nowhere) => Placed::Nowhere(nowhere.to_string()),
-                };
-                memo.insert(&rule.rule, Decided { before, candidates, placed: placed.clone() });
+                });
+                if let Some(each) = each {
+                    memo.insert(&rule.rule, Decided { before: was.cloned(), each, placed: placed.clone() });
+                }
                 placed
             }
         };
-        Some(match placed {
-            Placed::At(site, why) => Placed::At(site, told(why)),
+        if failed.is_empty() {
+            return Some(placed);
+        }
+        let told = |why: &str| format!("{why}; {}", failed.join("; "));
+        Some(Arc::new(match &*placed {
+            Placed::At(site, why) => Placed::At(site.clone(), told(why)),
             Placed::Nowhere(why) => Placed::Nowhere(told(why)),
-        })
+        }))
     }
 
     /// When a run's files are predicted to be at a site; none where that was never measured.
     pub(super) fn lands(&self, rule: &Rule, run: &RunKey, site: &SiteName, now: Millis) -> Option<Millis> {
-        let candidate = self.candidate(rule, run, &self.outlook(site, now));
+        let candidate = self.candidate(rule, run, &self.before(run, &self.outlook(site, now)));
         Some(forecast(&Candidate { run: Some(Duration::ZERO), ..candidate }, now)?.landed)
     }
 
