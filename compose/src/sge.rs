@@ -27,8 +27,8 @@ const PACKAGES: [&str; 9] = [
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Its host, its configuration (root may submit, ends are written down at once), its daemons, one queue that looks at its jobs every
-/// second and takes them however busy this machine is.
+/// Its host, its configuration (root may submit, ends are written down at once, no job's shell reads the profile of who runs it), its
+/// daemons, one queue that looks at its jobs every second and takes them however busy this machine is.
 const INSIDE: &str = r#"
 set -e
 hostname lightrail-sge
@@ -42,7 +42,7 @@ sed "s,^admin_user.*,admin_user none,; s,/var/spool/gridengine,$folder,; s,^bina
     /usr/share/gridengine/default-bootstrap >"$SGE_ROOT/default/common/bootstrap"
 hostname >"$SGE_ROOT/default/common/act_qmaster"
 sed "s,^min_[ug]id,& 0 #,; s,^execd_spool_dir.*,execd_spool_dir $folder/execd,; s,flush_time=00:00:15,accounting_flush_time=00:00:00 flush_time=00:00:01,;
-    s,^load_report_time.*,load_report_time 00:00:01," \
+    s,^load_report_time.*,load_report_time 00:00:01,; s,^login_shells.*,login_shells none," \
     /usr/share/gridengine/default-configuration | sed 's, #.*,,' >"$folder/configuration"
 "$bin/spoolinit" berkeleydb libspoolb "$folder/spooldb" init
 "$bin/spooldefaults" configuration "$folder/configuration"
