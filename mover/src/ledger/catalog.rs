@@ -277,14 +277,21 @@ impl Ledger {
     /// Every transfer of the file becomes its next generation.
     fn renew(&mut self, key: &RunKey, lfn: &Lfn, because: &str, now: Millis, step: &mut Step) {
         let Some(file) = self.file(key, lfn) else { return };
-        let old: Vec<(SiteName, lightrail_topics::Generation)> =
-            file.sites.iter().map(|transfer| (transfer.site.clone(), transfer.generation)).collect();
-        for (site, generation) in old {
+        let old = file.sites.iter().map(|transfer| {
+            let is_done = matches!(transfer.state, State::Done(_));
+            (transfer.site.clone(), transfer.generation, is_done)
+        });
+        let old: Vec<(SiteName, lightrail_topics::Generation, bool)> = old.collect();
+        // What no run waits for and no manifest names changes nothing that was said; it comes as a correction by itself.
+        let is_waited = !self.is_not_waited(key, lfn);
+        for (site, generation, is_done) in old {
             self.call_back(key, lfn, &site, step);
             if let Some(transfer) = self.transfer_mut(key, lfn, &site) {
                 *transfer = transfer.renewed(generation.next());
             }
-            self.note_change(key, &site, &format!("{}: {because}", lfn.file_name()));
+            if is_done || is_waited {
+                self.note_change(key, &site, &format!("{}: {because}", lfn.file_name()));
+            }
             self.tell(key, lfn, &site, None, now, step);
         }
         self.wake_file(key, lfn, now, step);

@@ -14,11 +14,13 @@ use super::said::News;
 use super::transfer::{Step as Move, is_terminal};
 use super::{Ledger, Step};
 
+/// The generations that the last manifest of each run at each site names; none of what it leaves out.
+type Manifests = BTreeMap<RunAtSite, BTreeMap<Lfn, Option<Generation>>>;
+
 /// What is kept until all is read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReadingBack {
-    /// The generations that the last manifest of each run at each site names; none of what it leaves out.
-    manifests: BTreeMap<RunAtSite, BTreeMap<Lfn, Option<Generation>>>,
+    manifests: Manifests,
     /// Wishes in their order, each with what was wished before. What one means is known only beside all others: a narrower one
     /// may be read after a wider one.
     wishes: Vec<(WishKey, Wish, Wish)>,
@@ -193,15 +195,15 @@ impl Ledger {
             self.follow_wish(&key, &wish, &before, now, &mut step);
         }
         let followed = self.finish_reading(step, now);
-        let manifests = self.reading_back.take().map(|reading| reading.manifests);
-        for (at, said) in manifests.into_iter().flatten() {
-            self.note_unsaid(&at, &said);
+        let manifests = self.reading_back.take().map(|reading| reading.manifests).unwrap_or_default();
+        for (at, said) in &manifests {
+            self.note_unsaid(at, said);
         }
         let mut step = Step::default();
         let mut keys: Vec<RunKey> = self.runs.keys().cloned().collect();
         keys.sort();
         for key in keys {
-            self.note_awaited(&key);
+            self.note_awaited(&key, &manifests);
             self.wake(&key, now, &mut step);
             step.touched_runs.insert(key);
         }
@@ -234,13 +236,16 @@ impl Ledger {
     }
 
     /// A run that was announced and waits for a file again is corrected once that is there.
-    fn note_awaited(&mut self, key: &RunKey) {
+    fn note_awaited(&mut self, key: &RunKey, manifests: &Manifests) {
         let Some(run) = self.runs.get(key) else { return };
         let mut awaited = Vec::new();
         for (lfn, file) in &run.files {
             for transfer in file.sites.iter().filter(|transfer| !is_terminal(&transfer.state)) {
-                // One that was left out at first comes as a correction by itself.
-                if transfer.generation > Generation::FIRST || !self.is_not_waited(key, lfn) {
+                // One that was left out comes as a correction by itself.
+                let at = RunAtSite { run: key.clone(), site: transfer.site.clone() };
+                let is_named =
+                    || manifests.get(&at).is_some_and(|said| matches!(said.get(lfn), Some(Some(_))));
+                if !self.is_not_waited(key, lfn) || is_named() {
                     awaited.push((transfer.site.clone(), lfn.file_name().to_owned()));
                 }
             }
