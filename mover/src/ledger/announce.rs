@@ -201,6 +201,20 @@ impl Ledger {
         lfn.stream().is_some_and(|stream| rules.not_waited_streams.contains(&stream))
     }
 
+    /// Notes that a file is awaited, again or late. One that no run waits for changes only a manifest that names it; otherwise it
+    /// comes as a correction by itself.
+    pub(super) fn note_awaited(
+        &mut self,
+        key: &RunKey,
+        lfn: &Lfn,
+        site: &SiteName,
+        (is_named, because): (bool, &str),
+    ) {
+        if is_named || !self.is_not_waited(key, lfn) {
+            self.note_change(key, site, &format!("{}: {because}", lfn.file_name()));
+        }
+    }
+
     /// Notes that the run's manifest is no longer what was said, if one was said.
     pub(super) fn note_change(&mut self, key: &RunKey, site: &SiteName, what: &str) {
         if let Some(row) = self.run_site_mut(key, site).filter(|row| row.available) {

@@ -282,16 +282,12 @@ impl Ledger {
             (transfer.site.clone(), transfer.generation, is_done)
         });
         let old: Vec<(SiteName, lightrail_topics::Generation, bool)> = old.collect();
-        // What no run waits for and no manifest names changes nothing that was said; it comes as a correction by itself.
-        let is_waited = !self.is_not_waited(key, lfn);
         for (site, generation, is_done) in old {
             self.call_back(key, lfn, &site, step);
             if let Some(transfer) = self.transfer_mut(key, lfn, &site) {
                 *transfer = transfer.renewed(generation.next());
             }
-            if is_done || is_waited {
-                self.note_change(key, &site, &format!("{}: {because}", lfn.file_name()));
-            }
+            self.note_awaited(key, lfn, &site, (is_done, because));
             self.tell(key, lfn, &site, None, now, step);
         }
         self.wake_file(key, lfn, now, step);
@@ -305,7 +301,7 @@ impl Ledger {
         if let Some(file) = self.runs.get_mut(key).and_then(|run| run.files.get_mut(lfn)) {
             file.sites.push(Transfer::new(site.clone(), lightrail_topics::Generation::FIRST));
             step.touched_files.insert((key.clone(), lfn.clone()));
-            self.note_change(key, site, &format!("{}: came late", lfn.file_name()));
+            self.note_awaited(key, lfn, site, (false, "came late"));
             self.tell(key, lfn, site, None, now, step);
             self.wake_file(key, lfn, now, step);
         }

@@ -203,7 +203,7 @@ impl Ledger {
         let mut keys: Vec<RunKey> = self.runs.keys().cloned().collect();
         keys.sort();
         for key in keys {
-            self.note_awaited(&key, &manifests);
+            self.note_all_awaited(&key, &manifests);
             self.wake(&key, now, &mut step);
             step.touched_runs.insert(key);
         }
@@ -236,23 +236,19 @@ impl Ledger {
     }
 
     /// A run that was announced and waits for a file again is corrected once that is there.
-    fn note_awaited(&mut self, key: &RunKey, manifests: &Manifests) {
+    fn note_all_awaited(&mut self, key: &RunKey, manifests: &Manifests) {
         let Some(run) = self.runs.get(key) else { return };
         let mut awaited = Vec::new();
         for (lfn, file) in &run.files {
             for transfer in file.sites.iter().filter(|transfer| !is_terminal(&transfer.state)) {
-                // One that was left out comes as a correction by itself.
                 let at = RunAtSite { run: key.clone(), site: transfer.site.clone() };
-                let is_named =
-                    || manifests.get(&at).is_some_and(|said| matches!(said.get(lfn), Some(Some(_))));
-                if !self.is_not_waited(key, lfn) || is_named() {
-                    awaited.push((transfer.site.clone(), lfn.file_name().to_owned()));
-                }
+                let is_named = manifests.get(&at).is_some_and(|said| matches!(said.get(lfn), Some(Some(_))));
+                awaited.push((lfn.clone(), transfer.site.clone(), is_named));
             }
         }
-        for (site, name) in awaited {
+        for (lfn, site, is_named) in awaited {
             if self.run_site_mut(key, &site).is_some_and(|row| row.changed.is_none()) {
-                self.note_change(key, &site, &format!("{name}: came late"));
+                self.note_awaited(key, &lfn, &site, (is_named, "came late"));
             }
         }
     }

@@ -111,7 +111,7 @@ impl Ledger {
                     if let Some(transfer) = self.transfer_mut(&run, &lfn, &site) {
                         *transfer = transfer.renewed(next);
                     }
-                    self.note_change(&run, &site, &format!("{}: asked for again", lfn.file_name()));
+                    self.note_awaited(&run, &lfn, &site, (false, "asked for again"));
                     step.touched_files.insert((run.clone(), lfn.clone()));
                     self.tell(&run, &lfn, &site, None, now, step);
                 }
@@ -129,7 +129,7 @@ impl Ledger {
         self.advance(key, lfn, site, Move::Requeue, step);
         // Of what was asked long ago the correction was said long ago; what still waits is noted when all is read.
         if self.reading_back.is_none() {
-            self.note_change(key, site, &format!("{}: asked for again", lfn.file_name()));
+            self.note_awaited(key, lfn, site, (false, "asked for again"));
         }
         self.tell(key, lfn, site, None, now, step);
     }
