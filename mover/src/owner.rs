@@ -166,7 +166,7 @@ struct Batch {
 /// How many inputs are taken into one batch at the most: the price of a lost one stays small.
 const BATCH: usize = 512;
 /// How long a commit waits after the one before it: one serves all that ends meanwhile, and the first after a quiet time
-/// waits for nobody. With a thousand small files in flight a commit for each costs more than the copy.
+/// waits for nobody.
 const GATHER: Duration = Duration::from_millis(4);
 /// How often time alone is looked at, when no delay is due sooner.
 const TICK: Duration = Duration::from_millis(500);
