@@ -9,6 +9,7 @@ pub mod kafka;
 pub mod keeper;
 pub mod logbook;
 pub mod loopfs;
+pub mod manifests;
 pub(crate) mod packages;
 pub mod parts;
 pub mod play;

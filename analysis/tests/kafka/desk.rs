@@ -6,13 +6,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use lightrail_analysis::config::Config;
 use lightrail_analysis::index;
-use lightrail_compose::wait;
-use lightrail_topics::events::{
-    ClosedBy, Image, IndexState, Indexed, ManifestFile, RunCorrected, RunManifest,
-};
+use lightrail_compose::{manifests, wait};
+use lightrail_topics::events::{Image, IndexState, Indexed, RunCorrected, RunManifest};
 use lightrail_topics::kafka::{Admin, Publisher, Timeouts, read_to_end};
 use lightrail_topics::{
-    Channel, Event, Generation, Lfn, Message, Millis, RunKey, SiteName, SiteTopic, Topic, decode, message,
+    Channel, Event, Generation, Message, Millis, RunKey, SiteName, SiteTopic, Topic, decode, message,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -134,37 +132,7 @@ pub(crate) fn run_key(run: u32) -> RunKey {
 
 /// The manifest of a run's files as they lie in a folder.
 pub(crate) fn manifest(folder: &Path, run: u32, site: &SiteName, generation: u32) -> Result<RunManifest> {
-    let mut files = Vec::new();
-    for below in ["", "smalldata/"] {
-        let place = format!("/mfx/{EXPERIMENT}/xtc/{below}");
-        for entry in std::fs::read_dir(folder.join(&place[1..]))? {
-            let entry = entry?;
-            let lfn: Result<Lfn, _> = format!("{place}{}", entry.file_name().to_string_lossy()).parse();
-            let Some(lfn) = lfn.ok().filter(|lfn| lfn.run().is_some_and(|number| number.0 == run)) else {
-                continue;
-            };
-            let url = format!("file://{}", entry.path().display());
-            files.push(ManifestFile {
-                lfn,
-                generation: Generation(generation),
-                size: entry.metadata()?.len(),
-                checksum: None,
-                url,
-            });
-        }
-    }
-    files.sort_by(|a, b| a.lfn.cmp(&b.lfn));
-    Ok(RunManifest {
-        run: run_key(run),
-        site: site.clone(),
-        began: None,
-        ended: None,
-        closed_by: ClosedBy::EndTime,
-        files,
-        left_out: Vec::new(),
-        first_file: None,
-        at: Millis(0),
-    })
+    Ok(manifests::of_folder(folder, &run_key(run), site, Generation(generation), Millis(0))?)
 }
 
 pub(crate) fn available(manifest: &RunManifest) -> Message {

@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use lightrail_analysis::trial::Parameters;
 use lightrail_compose::process::{Proc, tail};
-use lightrail_compose::{Kafka, KafkaOptions, services, wait};
+use lightrail_compose::{Kafka, KafkaOptions, manifests, services, wait};
 use lightrail_tests::Settings;
-use lightrail_topics::events::{ClosedBy, Image, IndexState, Indexed, ManifestFile, RunManifest, Trial};
+use lightrail_topics::events::{Image, IndexState, Indexed, RunManifest, Trial};
 use lightrail_topics::kafka::{Admin, Connection, Publisher, Timeouts, read_to_end};
 use lightrail_topics::{
-    Event, Experiment, Generation, Lfn, Message, Millis, RunKey, RunNumber, SiteName, SiteTopic, Topic,
-    Topics, TrialNumber, decode, message,
+    Event, Experiment, Generation, Message, Millis, RunKey, RunNumber, SiteName, SiteTopic, Topic, Topics,
+    TrialNumber, decode, message,
 };
 use tempfile::TempDir;
 
@@ -137,22 +137,19 @@ impl Stand {
         let command = ["index", "--listen", "127.0.0.1:0"];
         let index = services::start_analysis("index", &command, &config, &[("RUST_LOG", "warn")])?;
         // It is at work once it has joined; an empty run tells that it is.
-        self.say(vec![message::run_available(
-            &manifest(RunNumber(9999), Vec::new(), &self.site),
-            "bench",
-            now(),
-        )])
-        .await?;
+        let key = RunKey { experiment: experiment(), run: RunNumber(1) };
+        let run = manifests::of_folder(self.store(), &key, &self.site, Generation::FIRST, now())?;
+        let key = RunKey { run: RunNumber(9999), ..key };
+        let empty = RunManifest { run: key, files: Vec::new(), ..run.clone() };
+        self.say(vec![message::run_available(&empty, "bench", now())]).await?;
         wait::until("the index to be at work", LIMIT, async || {
             self.indexed(RunNumber(9999)).await.ok().flatten()
         })
         .await
         .with_context(|| tail(&index.output(), 20))?;
-        let files = files(self.store())?;
         let mut end = self.progress()?;
         let begun = std::time::Instant::now();
-        self.say(vec![message::run_available(&manifest(RunNumber(1), files, &self.site), "bench", now())])
-            .await?;
+        self.say(vec![message::run_available(&run, "bench", now())]).await?;
         let closed = async {
             while let Some(record) = end.next().await {
                 if let Event::Indexed(indexed) = decode(&self.topics, &record?)? {
@@ -288,36 +285,4 @@ async fn simulate(out: &Path, taken: Taken) -> anyhow::Result<()> {
     let ran = services::run("lightrail-analysis", &args, DRAWN_WITHIN).await?;
     ensure!(ran.status.success(), "the simulator failed ({}): {}", ran.status, ran.stderr.trim());
     Ok(())
-}
-
-/// The run's files below a folder.
-fn files(store: &Path) -> anyhow::Result<Vec<ManifestFile>> {
-    let mut files = Vec::new();
-    for below in ["", "smalldata/"] {
-        let place = format!("/mfx/{EXPERIMENT}/xtc/{below}");
-        for entry in std::fs::read_dir(store.join(&place[1..]))? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                let lfn: Lfn = format!("{place}{}", entry.file_name().to_string_lossy()).parse()?;
-                let (size, url) = (entry.metadata()?.len(), format!("file://{}", entry.path().display()));
-                files.push(ManifestFile { lfn, generation: Generation::FIRST, size, checksum: None, url });
-            }
-        }
-    }
-    files.sort_by(|a, b| a.lfn.cmp(&b.lfn));
-    Ok(files)
-}
-
-fn manifest(run: RunNumber, files: Vec<ManifestFile>, site: &SiteName) -> RunManifest {
-    RunManifest {
-        run: RunKey { experiment: experiment(), run },
-        site: site.clone(),
-        began: None,
-        ended: None,
-        closed_by: ClosedBy::EndTime,
-        files,
-        left_out: Vec::new(),
-        first_file: None,
-        at: now(),
-    }
 }

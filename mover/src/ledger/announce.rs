@@ -9,6 +9,9 @@ use lightrail_topics::{Lfn, Millis, RunKey, SiteName, message};
 use super::rows::{FileRow, RunSiteRow, State, Transfer};
 use super::{Ledger, Step};
 
+/// Who leaves out what no run waits for.
+pub(super) const CONFIGURATION: &str = "configuration";
+
 /// How a file of a closed run counts at a site.
 enum Standing {
     Available(ManifestFile),
@@ -181,7 +184,7 @@ impl Ledger {
             }
             _ if !said && self.is_not_waited(key, lfn) => Standing::LeftOut(LeftOut {
                 lfn: lfn.clone(),
-                by: "configuration".to_owned(),
+                by: CONFIGURATION.to_owned(),
                 why: format!(
                     "runs of {} do not wait for stream {}",
                     key.experiment,

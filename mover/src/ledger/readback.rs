@@ -9,12 +9,13 @@ use lightrail_topics::events::{
 };
 use lightrail_topics::{Generation, Lfn, Millis, RunAtSite, RunKey, SiteName};
 
+use super::announce::CONFIGURATION;
 use super::rows::{Done, FileRow, Row, RunSiteRow, Said, State, Transfer};
 use super::said::News;
 use super::transfer::{Step as Move, is_terminal};
 use super::{Ledger, Step};
 
-/// The generations that the last manifest of each run at each site names; none of what it leaves out.
+/// The generations that the last manifest of each run at each site names; none of what it leaves out because of a wish.
 type Manifests = BTreeMap<RunAtSite, BTreeMap<Lfn, Option<Generation>>>;
 
 /// What is kept until all is read.
@@ -121,7 +122,8 @@ impl Ledger {
             if let Some(reading) = self.reading_back.as_mut().filter(|_| is_last) {
                 let at = RunAtSite { run: manifest.run.clone(), site: manifest.site.clone() };
                 let files = manifest.files.iter().map(|file| (file.lfn.clone(), Some(file.generation)));
-                let left_out = manifest.left_out.iter().map(|file| (file.lfn.clone(), None));
+                let wished = manifest.left_out.iter().filter(|file| file.by != CONFIGURATION);
+                let left_out = wished.map(|file| (file.lfn.clone(), None));
                 reading.manifests.insert(at, files.chain(left_out).collect());
             }
         }

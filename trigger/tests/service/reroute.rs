@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 
 use lightrail_compose::kafka::{Kafka, KafkaOptions};
 use lightrail_compose::process::{Proc, read_lossy, tail};
-use lightrail_compose::{services, wait};
-use lightrail_topics::events::{
-    ClosedBy, Health, JobEnd, JobStep, ManifestFile, Outcome, RouteOverride, RunManifest, Withdrawal, Work,
-};
-use lightrail_topics::{Event, Generation, Lfn, Message, Millis, Topic, TrialNumber, message};
+use lightrail_compose::{manifests, services, wait};
+use lightrail_topics::events::{Health, JobEnd, JobStep, Outcome, RouteOverride, Withdrawal, Work};
+use lightrail_topics::{Event, Generation, Message, Millis, Topic, TrialNumber, message};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::pair::{Pair, rule_of_both};
@@ -23,31 +21,8 @@ const PREFIX: &str = "reroute.";
 
 /// The run's files at a site, as its mover would name them.
 fn available(data: &Path, at: &str) -> Message {
-    let mut files = Vec::new();
-    for below in ["xtc", "xtc/smalldata"] {
-        let place = format!("mfx/mfxx1/{below}");
-        for entry in std::fs::read_dir(data.join(&place)).unwrap() {
-            let path = entry.unwrap().path();
-            let lfn: Result<Lfn, _> =
-                format!("/{place}/{}", path.file_name().unwrap().to_string_lossy()).parse();
-            let Some(lfn) = lfn.ok().filter(|_| path.is_file()) else { continue };
-            let size = path.metadata().unwrap().len();
-            let (generation, url) = (Generation::FIRST, format!("file://{}", path.display()));
-            files.push(ManifestFile { lfn, generation, size, checksum: None, url });
-        }
-    }
-    assert_eq!(files.len(), 2, "the run and its index");
-    let manifest = RunManifest {
-        run: run(1),
-        site: site(at),
-        began: None,
-        ended: None,
-        closed_by: ClosedBy::EndTime,
-        files,
-        left_out: Vec::new(),
-        first_file: None,
-        at: Millis(1),
-    };
+    let manifest = manifests::of_folder(data, &run(1), &site(at), Generation::FIRST, Millis(1)).unwrap();
+    assert_eq!(manifest.files.len(), 2, "the run and its index");
     message::run_available(&manifest, "test", Millis(1))
 }
 
