@@ -41,6 +41,16 @@ pub(super) enum End {
     Again(String),
 }
 
+impl End {
+    /// Whether others shall have its partitions at once; a new session of the same worker takes over what it held.
+    fn leaves(&self) -> bool {
+        match self {
+            Self::Asked | Self::Stuck | Self::Door(_) => true,
+            Self::Fenced(_) | Self::Again(_) => false,
+        }
+    }
+}
+
 /// What the tasks of a session tell its owner.
 enum Told {
     Read(Ticket, Result<Ready, Bad>),
@@ -124,7 +134,7 @@ pub(super) async fn session(life: &Life, crew: &mut Crew) -> End {
         end: None,
     };
     let end = session.run(&mut told, &mut away).await;
-    session.leave().await;
+    session.give_up(end.leaves()).await;
     end
 }
 
@@ -305,8 +315,8 @@ impl Session<'_> {
         }
     }
 
-    /// Gives all up that is not committed.
-    async fn leave(mut self) {
+    /// Gives all up that is not committed, and its places in the groups where it leaves.
+    async fn give_up(mut self, leaves: bool) {
         self.crew.threads.clear();
         self.tasks.abort_all();
         for held in self.images.values() {
@@ -315,7 +325,7 @@ impl Session<'_> {
             }
         }
         let [live, reprocess] = self.lanes;
-        tokio::join!(live.leave(), reprocess.leave());
+        tokio::join!(live.end(leaves), reprocess.end(leaves));
         metrics::gauge!(super::metric::READY).set(0.0);
     }
 }

@@ -99,7 +99,7 @@ async fn who_was_fenced_while_its_own_rejoin_waits_for_a_dead_member_goes_on() -
         };
         tokio::time::timeout(SOON, given).await??;
         worker.stop();
-        taker.leave().await;
+        taker.stop().await;
         let slot = Identity::new("w-a".parse()?, stage.site.clone(), "here");
         let id = slot.transactional_id(&stage.topics);
         let fences = Publisher::start(&stage.connection, &stage.topics, &id, Timeouts::default())?;

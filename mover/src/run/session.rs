@@ -244,7 +244,7 @@ impl Ground<'_> {
         publishing.abort();
         feeding.abort();
         if let Some(group) = Arc::into_inner(group) {
-            let _ = tokio::time::timeout(Duration::from_secs(3), group.leave()).await;
+            let _ = tokio::time::timeout(Duration::from_secs(3), group.stop()).await;
         }
         end
     }

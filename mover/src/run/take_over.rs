@@ -48,7 +48,7 @@ impl Ground<'_> {
             tracing::warn!("the group gives nothing; going on");
         }
         drop(events);
-        group.leave().await;
+        group.stop().await;
         let name = self.identity.group();
         let forgotten = async {
             while !self.patiently(looks, async || self.admin.members(&name).await).await.is_empty() {

@@ -196,7 +196,7 @@ impl GroupReader {
 
     /// Commits what is stored and stops, or gives up waiting for that after 5 s, for the journal's positions count. A
     /// static member stays in the group until its session ends.
-    pub async fn leave(mut self) {
+    pub async fn stop(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = tokio::time::timeout(Duration::from_secs(5), &mut self.ended).await;
     }

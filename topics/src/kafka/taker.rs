@@ -113,6 +113,10 @@ struct Assignments {
 const POSITIONS_WITHIN: Duration = Duration::from_secs(25);
 const SLICE: Duration = Duration::from_secs(1);
 
+/// How long one who leaves waits until its partitions are taken from it, and then until its fetching of them has ended.
+const LEAVES_WITHIN: Duration = Duration::from_secs(2);
+const LETS_GO_WITHIN: Duration = Duration::from_millis(200);
+
 impl Assignments {
     fn give(
         &self,
@@ -206,10 +210,11 @@ impl Rebalances for Assignments {
     }
 }
 
-/// The handle of a taker. Dropping it ends the taker.
+/// The handle of a taker. Dropping it stops the taker.
 #[derive(Debug)]
 pub struct Taker {
     stop: Arc<AtomicBool>,
+    leaves: Arc<AtomicBool>,
     paused: Arc<AtomicBool>,
     ended: oneshot::Receiver<()>,
 }
@@ -235,7 +240,8 @@ impl Taker {
             .set("fetch.wait.max.ms", "100")
             .set("statistics.interval.ms", "5000");
         let (sender, events) = mpsc::unbounded_channel();
-        let (stop, paused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let flag = || Arc::new(AtomicBool::new(false));
+        let (stop, leaves, paused) = (flag(), flag(), flag());
         let assignments = Assignments {
             topic: settings.topic.clone(),
             hand_over: settings.hand_over,
@@ -256,6 +262,7 @@ impl Taker {
             waiting: waiting.clone(),
             capacity: settings.capacity.max(2),
             stop: stop.clone(),
+            leaves: leaves.clone(),
             paused: paused.clone(),
             pause_applied: false,
             last_fault: None,
@@ -265,7 +272,7 @@ impl Taker {
             drop(poll_loop);
             let _ = end.send(());
         })?;
-        Ok((Self { stop, paused, ended }, Taken { events, waiting }))
+        Ok((Self { stop, leaves, paused, ended }, Taken { events, waiting }))
     }
 
     /// Takes no more records until [`Self::resume`]; the member stays in its group.
@@ -278,10 +285,17 @@ impl Taker {
         self.paused.store(false, Ordering::Relaxed);
     }
 
-    /// Stops, and waits up to 5 s for that. The static member stays in the group until its session ends.
-    pub async fn leave(mut self) {
+    /// Stops, and waits up to 5 s for that. The static member stays in its group until its session ends, so that whoever
+    /// joins under its name takes over what it held, and nobody else does before.
+    pub async fn stop(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let _ = tokio::time::timeout(Duration::from_secs(5), &mut self.ended).await;
+    }
+
+    /// Leaves the group, and waits up to 5 s for that: the others have its partitions at once.
+    pub async fn leave(self) {
+        self.leaves.store(true, Ordering::Relaxed);
+        self.stop().await;
     }
 }
 
@@ -298,6 +312,7 @@ struct PollLoop {
     waiting: Arc<AtomicUsize>,
     capacity: usize,
     stop: Arc<AtomicBool>,
+    leaves: Arc<AtomicBool>,
     paused: Arc<AtomicBool>,
     pause_applied: bool,
     /// The last fault that was passed on, so that a broker's absence is told once and not each second.
@@ -333,6 +348,22 @@ impl PollLoop {
                 return;
             }
         }
+        if self.leaves.load(Ordering::Relaxed) {
+            self.give_back();
+        }
+    }
+
+    /// A static member does not leave by being closed, only by ending its subscription first. The client then lets its
+    /// partitions go and says so to the group by itself, which nothing tells; if it does not get there in time, the session's
+    /// end does the same later.
+    fn give_back(&self) {
+        self.consumer.unsubscribe();
+        let until = Instant::now() + LEAVES_WITHIN;
+        let holds = || self.consumer.assignment().is_ok_and(|held| held.count() > 0);
+        while holds() && Instant::now() < until {
+            let _ = self.consumer.poll(Duration::from_millis(20));
+        }
+        let _ = self.consumer.poll(LETS_GO_WITHIN);
     }
 
     /// Pauses at a full channel and resumes at a half empty one: each pause throws fetched records away.

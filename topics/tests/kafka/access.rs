@@ -51,7 +51,7 @@ async fn a_wrong_password_is_named_within_seconds() -> Result<()> {
             }
         };
         tokio::time::timeout(Duration::from_secs(10), named).await??;
-        intake.reader.leave().await;
+        intake.reader.stop().await;
         ensure!(begin.elapsed() < Duration::from_secs(20), "four refusals took {:?}", begin.elapsed());
     }
     Ok(())

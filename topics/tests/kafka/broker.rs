@@ -119,7 +119,7 @@ async fn positions_committed_right_before_the_broker_was_killed_do_not_stay_pend
         publisher.publish_with_positions(vec![file(u32::try_from(n)?)], vec![position], given.group).await?;
         kafka.kill().await?;
         kafka.restart().await?;
-        taker.leave().await;
+        taker.stop().await;
     }
     ensure!(files_to_the_end(&here, LIMIT).await?.len() == 4);
     Ok(())

@@ -1,10 +1,12 @@
-//! A group with a static member: take-over, own positions, pausing, positions outside of a topic.
+//! A group with a static member: take-over, own positions, pausing, positions outside of a topic, leaving.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use lightrail_compose::{Kafka, KafkaOptions};
-use lightrail_topics::kafka::{Acks, Admin, KafkaError, KafkaEvent, PlainProducer};
+use lightrail_topics::kafka::{
+    Acks, Admin, Connection, KafkaError, KafkaEvent, PlainProducer, Taken, Taker, TakerEvent, TakerSettings,
+};
 
 use crate::{Intake, LIMIT, connection, runs};
 
@@ -48,7 +50,7 @@ async fn a_static_member_takes_over_at_once_and_begins_at_its_own_positions() ->
         }
     }
     ensure!(first.events.recv().await.is_none(), "a fenced reader has ended");
-    first.reader.leave().await;
+    first.reader.stop().await;
 
     // Paused it takes nothing; resumed it goes on where it was.
     while second.record().await?.offset < 2999 {}
@@ -59,7 +61,7 @@ async fn a_static_member_takes_over_at_once_and_begins_at_its_own_positions() ->
     ensure!(tokio::time::timeout(Duration::from_secs(1), second.events.recv()).await.is_err());
     second.reader.resume();
     ensure!(second.record().await?.offset == 3000);
-    second.reader.leave().await;
+    second.reader.stop().await;
 
     let mut lost = Intake::join(&here, 64, |_, partition| (partition == 0).then_some(9000))?;
     let fault = loop {
@@ -70,6 +72,63 @@ async fn a_static_member_takes_over_at_once_and_begins_at_its_own_positions() ->
         }
     };
     let KafkaError::OutOfRange { position: 9000, first: 0, .. } = fault else { bail!("{fault}") };
-    lost.reader.leave().await;
+    lost.reader.stop().await;
     Ok(())
+}
+
+/// A member of two that take work from one topic, and how many partitions it was given last.
+struct Worker {
+    taker: Taker,
+    taken: Taken,
+}
+
+impl Worker {
+    fn join(connection: &Connection, instance: &str) -> Result<Self> {
+        let settings = TakerSettings {
+            group: "workers".to_owned(),
+            instance: instance.to_owned(),
+            // Longer than all that this test waits for: nobody is ever taken for dead.
+            session_timeout: Duration::from_secs(120),
+            topic: "runs".to_owned(),
+            capacity: 8,
+            hand_over: Duration::from_millis(100),
+        };
+        let (taker, taken) = Taker::join(connection, &settings)?;
+        Ok(Self { taker, taken })
+    }
+
+    async fn until_it_holds(&mut self, partitions: usize) -> Result<()> {
+        let given = async {
+            while let Some(event) = self.taken.next().await {
+                match event {
+                    TakerEvent::Given(given) if given.partitions.len() == partitions => return Ok(()),
+                    TakerEvent::Fault(fault) => ensure!(fault.is_retriable(), "{fault}"),
+                    TakerEvent::Fenced(why) => bail!("fenced: {why}"),
+                    _ => {}
+                }
+            }
+            bail!("the taker has ended")
+        };
+        tokio::time::timeout(LIMIT, given).await?
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_gives_its_partitions_to_the_others_at_once() -> Result<()> {
+    let kafka = Kafka::start(KafkaOptions::default()).await?;
+    let here = connection(&kafka, "test");
+    let admin = Admin::new(&here, LIMIT);
+    runs(&kafka, 2, 0).await?;
+    let mut first = Worker::join(&here, "a")?;
+    first.until_it_holds(2).await?;
+    let mut second = Worker::join(&here, "b")?;
+    tokio::try_join!(first.until_it_holds(1), second.until_it_holds(1))?;
+    first.taker.leave().await;
+    second.until_it_holds(2).await?;
+    ensure!(admin.members("workers").await?.len() == 1);
+
+    // One that only stops is still a member: whoever joins under its name takes over what it held.
+    second.taker.stop().await;
+    ensure!(admin.members("workers").await?.len() == 1);
+    Worker::join(&here, "b")?.until_it_holds(2).await
 }

@@ -156,6 +156,6 @@ async fn read_process_write_commits_results_and_positions_together() -> Result<(
     ensure!(now == [(0, 0)], "{now:?}");
     let later = admin.offsets_for_time("runs", Millis(4_000_000_000_000)).await?;
     ensure!(later == [(0, 5)], "{later:?}");
-    intake.reader.leave().await;
+    intake.reader.stop().await;
     Ok(())
 }

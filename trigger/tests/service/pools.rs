@@ -98,7 +98,7 @@ async fn a_pool_grows_with_the_images_that_wait_and_shrinks_when_they_are_worked
         let JobStep::Ended { end, .. } = step else { panic!("slot {slot}: {step:?}") };
         assert_eq!(end, JobEnd::Withdrawn { why }, "slot {slot}");
     }
-    reader.leave().await;
+    reader.stop().await;
     stop.cancel();
     running.await.unwrap();
     // The last one outlives its trigger; here nobody wants it any more.

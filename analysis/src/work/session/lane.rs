@@ -88,9 +88,14 @@ impl LaneDoing {
         self.release = None;
     }
 
-    pub(super) async fn leave(self) {
+    /// Leaves the group, or stays a member that a new session takes over.
+    pub(super) async fn end(self, leaves: bool) {
         drop(self.release);
-        self.taker.leave().await;
+        if leaves {
+            self.taker.leave().await;
+        } else {
+            self.taker.stop().await;
+        }
     }
 }
 
