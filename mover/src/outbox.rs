@@ -31,9 +31,16 @@ pub const READ_BACK: [Topic; 4] =
 
 /// How many messages one transaction takes at the most.
 const TRANSACTION: usize = 500;
-/// How long a transaction waits after the one before it: one takes all that ends meanwhile, and the first after a quiet
-/// time waits for nobody. A transaction costs this process and the broker the same whether it holds one file or twenty.
-const GATHER: Duration = Duration::from_millis(15);
+/// How long a transaction waits after one of so many messages: it takes all that ends meanwhile, and costs this process and
+/// the broker the same whether it holds one file or twenty. The more comes, the longer it waits; the first after a quiet time
+/// waits for nobody.
+fn gathering(messages: usize) -> Duration {
+    let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+    GATHER_EACH.saturating_mul(messages).min(GATHER_AT_MOST)
+}
+
+const GATHER_EACH: Duration = Duration::from_millis(5);
+const GATHER_AT_MOST: Duration = Duration::from_millis(50);
 /// A rival joins our group before it fences our producer, and that ends our intake, and with it this, within two
 /// heartbeats. Who is still here after that was not fenced by a rival.
 const TWO_HEARTBEATS: Duration = Duration::from_secs(7);
@@ -167,7 +174,7 @@ pub async fn publish(
                     let _ = inputs.send(Input::Kafka(Ok(()))).await;
                 }
                 waiting.drain(..batch.len());
-                gathered = Instant::now() + GATHER;
+                gathered = Instant::now() + gathering(batch.len());
                 advance(&mut confirmed, &placed);
                 let places = batch.iter().map(|(place, _)| *place).collect();
                 if report(&inputs, places, &confirmed).await.is_err() {

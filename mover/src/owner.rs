@@ -165,9 +165,16 @@ struct Batch {
 
 /// How many inputs are taken into one batch at the most: the price of a lost one stays small.
 const BATCH: usize = 512;
-/// How long a commit waits after the one before it: one serves all that ends meanwhile, and the first after a quiet time
-/// waits for nobody.
-const GATHER: Duration = Duration::from_millis(4);
+/// How long a commit waits after one that took so many inputs: it serves all that ends meanwhile, and costs nearly the same
+/// however much that is. The more comes, the longer it waits; the first after a quiet time waits for nobody.
+fn gathering(taken: usize) -> Duration {
+    let more = u32::try_from(taken.saturating_sub(1)).unwrap_or(u32::MAX);
+    GATHER_AT_LEAST.saturating_add(GATHER_MORE.saturating_mul(more)).min(GATHER_AT_MOST)
+}
+
+const GATHER_AT_LEAST: Duration = Duration::from_millis(4);
+const GATHER_MORE: Duration = Duration::from_millis(8);
+const GATHER_AT_MOST: Duration = Duration::from_millis(25);
 /// How often time alone is looked at, when no delay is due sooner.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -225,7 +232,7 @@ pub async fn own(
         owner.plan();
         match owner.carry_out() {
             // A full batch shows that more is waiting: the next is gathered already.
-            Ok(committed) if committed && taken < BATCH => gathered = Instant::now() + GATHER,
+            Ok(committed) if committed && taken < BATCH => gathered = Instant::now() + gathering(taken),
             Ok(_) => {}
             Err(error) => {
                 owner.call_all_back().await;

@@ -12,6 +12,7 @@ mod plain;
 mod probe;
 mod publisher;
 mod reader;
+mod served;
 mod specs;
 mod taker;
 

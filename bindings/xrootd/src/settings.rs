@@ -25,7 +25,7 @@ pub struct Settings {
     pub stream_error_window: Duration,
     /// How often timeouts are looked at.
     pub timeout_resolution: Duration,
-    /// Threads that run callbacks; ours only send.
+    /// Threads that run callbacks; ours only send, and more of them only wake each other.
     pub worker_threads: u32,
     /// Threads that watch sockets.
     pub event_loops: u32,
@@ -45,7 +45,7 @@ impl Default for Settings {
             stream_timeout: Duration::from_secs(15),
             stream_error_window: Duration::from_secs(2),
             timeout_resolution: Duration::from_secs(1),
-            worker_threads: 3,
+            worker_threads: 1,
             event_loops: 1,
             not_authorized_retry: 1,
             tcp_keep_alive: true,

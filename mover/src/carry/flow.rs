@@ -340,27 +340,28 @@ impl Flow<'_> {
         let source = self.source_end(prepared);
         let copy = End { place, path: &self.temporary, fresh: false };
         let size = prepared.source.size;
-        let (got, arrived) = tokio::try_join!(
-            sums(self.engine, &prepared.sums, source, copy, size, self.patience),
-            self.stat(Side::Destination, copy),
-        )?;
+        let got = sums(self.engine, &prepared.sums, source, copy, size, self.patience).await?;
         // After the sums, so that the source's is one of a file that did not change.
         let (now, ()) = tokio::try_join!(self.stat(Side::Source, source), self.set_mode(copy))?;
         if now != Some(prepared.source) {
             let text = format!("{} changed while it was copied", self.source_path);
             return Err(Fault::new(FaultClass::SourceNotReady, "source-changed", text).at(Side::Source, None));
         }
-        let arrived = arrived.map(|stat| stat.size);
-        if arrived != Some(size) {
-            let found = arrived.map_or("nothing".to_owned(), |bytes| format!("{bytes} bytes"));
-            let text = format!("{found} arrived of {size} bytes of {}", self.source_path);
-            let fault = Fault::new(FaultClass::Integrity, "size-mismatch", text);
-            return Err(fault.at(Side::Destination, place.address()));
-        }
-        judge(self.job.checksum.as_ref(), &got).map_err(|fault| match fault.side {
+        let judged = judge(self.job.checksum.as_ref(), &got).map_err(|fault| match fault.side {
             Side::Destination => fault.at(Side::Destination, place.address()),
             _ => fault,
-        })?;
+        });
+        // Equal sums need no size beside them, and the last look has one; what has none, or is wrong, is looked at here.
+        if got.destination.is_none() || judged.is_err() {
+            let arrived = self.stat(Side::Destination, copy).await?.map(|stat| stat.size);
+            if arrived != Some(size) {
+                let found = arrived.map_or("nothing".to_owned(), |bytes| format!("{bytes} bytes"));
+                let text = format!("{found} arrived of {size} bytes of {}", self.source_path);
+                let fault = Fault::new(FaultClass::Integrity, "size-mismatch", text);
+                return Err(fault.at(Side::Destination, place.address()));
+            }
+        }
+        judged?;
         Ok(got.destination)
     }
 

@@ -1,6 +1,8 @@
 //! What the logbook, a folder or a request says of runs and files, taken into the ledger: runs open and close, files
 //! appear, registrations add up or contradict each other. Pure.
 
+use std::collections::HashMap;
+
 use lightrail_topics::events::{ClosedBy, Registration};
 use lightrail_topics::logbook::{FileDoc, LogbookEvent, RunDoc};
 use lightrail_topics::{Experiment, Lfn, Millis, RunKey, RunNumber, SiteName};
@@ -75,22 +77,22 @@ impl Ledger {
     }
 
     /// Reports that the logbook's own answer shows to be missing: a mover that was killed may not have made them.
-    fn unreported(&self, key: &RunKey, answer: &RunAnswer, now: Millis) -> Vec<Effect> {
+    fn unreported(&mut self, key: &RunKey, answer: &RunAnswer, now: Millis) -> Vec<Effect> {
         let closed = self.runs.get(key).is_some_and(|run| run.row.closed.is_some());
         if !closed {
             return Vec::new();
         }
+        let reports = self.reports(key);
+        let told: HashMap<&Lfn, _> = answer.files.iter().map(|doc| (&doc.lfn, doc)).collect();
         let lacks = |at: &lightrail_topics::FileAtSite| {
-            let told = answer.files.iter().find(|doc| doc.lfn == at.lfn);
             let landed =
                 self.transfer(key, &at.lfn, &at.site).is_some_and(|transfer| match &transfer.state {
                     State::Done(done) => now.since(done.at) > REPORTED_WITHIN,
                     _ => false,
                 });
-            landed && told.is_some_and(|doc| !doc.locations.contains(&at.site))
+            landed && told.get(&at.lfn).is_some_and(|doc| !doc.locations.contains(&at.site))
         };
-        let reports = self.reports(key).into_iter();
-        reports.filter(|effect| matches!(effect, Effect::Report(at) if lacks(at))).collect()
+        reports.into_iter().filter(|effect| matches!(effect, Effect::Report(at) if lacks(at))).collect()
     }
 
     /// Takes a file that was found in a folder without logbook; whether its writer is done with it, and whether it was

@@ -202,10 +202,11 @@ impl Ledger {
 
     /// Reports that the logbook gets after its run is closed: small files first, big ones last. Where a small one is still
     /// awaited, the big ones are left out: [`Self::report`] has them when it has come.
-    pub fn reports(&self, key: &RunKey) -> Vec<Effect> {
+    pub fn reports(&mut self, key: &RunKey) -> Vec<Effect> {
+        let sites = self.runs.get(key).into_iter().flat_map(|run| &run.row.sites);
+        let mut kept: Vec<SiteName> = sites.map(|site| site.site.clone()).collect();
+        kept.retain(|site| self.awaits_small(key, site));
         let Some(run) = self.runs.get(key) else { return Vec::new() };
-        let kept: Vec<&SiteName> =
-            run.row.sites.iter().map(|site| &site.site).filter(|site| self.awaits_small(key, site)).collect();
         let mut done: Vec<(u64, FileAtSite)> = run
             .files
             .iter()
@@ -216,7 +217,7 @@ impl Ledger {
                 }
                 _ => None,
             })
-            .filter(|(_, at)| at.lfn.kind().is_index() || !kept.contains(&&at.site))
+            .filter(|(_, at)| at.lfn.kind().is_index() || !kept.contains(&at.site))
             .collect();
         done.sort();
         done.into_iter().map(|(_, at)| Effect::Report(at)).collect()
@@ -224,7 +225,7 @@ impl Ledger {
 
     /// Reports of a closed run whose file has come to the site, or will not: a small one at once, a big one when no small
     /// one is awaited any more.
-    pub(super) fn report(&self, key: &RunKey, lfn: &Lfn, site: &SiteName, came: bool) -> Vec<Effect> {
+    pub(super) fn report(&mut self, key: &RunKey, lfn: &Lfn, site: &SiteName, came: bool) -> Vec<Effect> {
         let Some(run) = self.runs.get(key) else { return Vec::new() };
         let announced = run.row.sites.iter().any(|said| said.site == *site && said.available);
         let own = came.then(|| Effect::Report(FileAtSite { lfn: lfn.clone(), site: site.clone() }));
@@ -240,10 +241,20 @@ impl Ledger {
         own.into_iter().chain(kept.into_iter().filter(big)).collect()
     }
 
-    fn awaits_small(&self, key: &RunKey, site: &SiteName) -> bool {
-        let files = self.runs.get(key).into_iter().flat_map(|run| &run.files);
-        let mut small = files.filter(|(lfn, _)| lfn.kind().is_index()).flat_map(|(_, file)| &file.sites);
-        small.any(|transfer| transfer.site == *site && !transfer::is_terminal(&transfer.state))
+    /// Whether a small file of the run is still to come to the site. Looks at each once while they come in, not at all of them
+    /// each time: it begins at the one that was found last.
+    fn awaits_small(&mut self, key: &RunKey, site: &SiteName) -> bool {
+        let Some(run) = self.runs.get_mut(key) else { return false };
+        let open = |file: &FileRow| {
+            file.sites
+                .iter()
+                .any(|transfer| transfer.site == *site && !transfer::is_terminal(&transfer.state))
+        };
+        let last = run.awaited_small.as_ref();
+        let after = last.into_iter().flat_map(|lfn| run.files.range(lfn.clone()..));
+        let found = after.chain(&run.files).find(|(lfn, file)| lfn.kind().is_index() && open(file));
+        run.awaited_small = found.map(|(lfn, _)| lfn.clone());
+        run.awaited_small.is_some()
     }
 
     /// How many attempts of a transfer have counted against its limit.

@@ -106,6 +106,8 @@ struct Run {
     files: BTreeMap<Lfn, FileRow>,
     /// A file that the run waited for when it was last looked: as long as it is awaited, so is the run.
     awaited: Option<Lfn>,
+    /// The same of the small files that the logbook's reports of big ones wait for.
+    awaited_small: Option<Lfn>,
 }
 
 /// The mover's knowledge. One owner; everything in it is in the journal or follows from what is.

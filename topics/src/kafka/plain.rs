@@ -6,12 +6,13 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext};
 use tokio::sync::oneshot;
 
 use super::connection::Connection;
 use super::context::Context;
 use super::error::KafkaError;
+use super::served::Served;
 
 /// Which acknowledgement a send waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl ProducerContext for Answering {
 
 /// A producer without transactions.
 pub struct PlainProducer {
-    producer: ThreadedProducer<Answering>,
+    producer: Served<Answering>,
 }
 
 impl std::fmt::Debug for PlainProducer {
@@ -71,7 +72,7 @@ impl PlainProducer {
             .set("queue.buffering.max.ms", "0")
             .set("partitioner", "murmur2_random");
         let context = Answering(Context::new(&connection.client_id));
-        let producer = config.create_with_context(context).map_err(|error| KafkaError::settings(&error))?;
+        let producer = Served::start(&config, context)?;
         Ok(Self { producer })
     }
 

@@ -11,7 +11,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -20,6 +20,7 @@ use super::{Batch, Placed, Stake, Timeouts};
 use crate::kafka::connection::Connection;
 use crate::kafka::context::Context;
 use crate::kafka::error::{KafkaError, PublishError};
+use crate::kafka::served::Served;
 use crate::topic::Topics;
 
 /// How long one blocking call lasts before faults and the deadline are looked at.
@@ -68,7 +69,7 @@ impl ProducerContext for Reporting {
 }
 
 pub(super) struct Work {
-    producer: ThreadedProducer<Reporting>,
+    producer: Served<Reporting>,
     deliveries: Receiver<Delivery>,
     topics: Topics,
     timeouts: Timeouts,
@@ -102,7 +103,7 @@ impl Work {
         let (sender, deliveries) = channel();
         let context =
             Reporting { common: Context::new(&connection.client_id), deliveries: Mutex::new(sender) };
-        let producer = config.create_with_context(context).map_err(|error| KafkaError::settings(&error))?;
+        let producer = Served::start(&config, context)?;
         Ok(Self {
             producer,
             deliveries,
