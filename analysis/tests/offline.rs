@@ -184,7 +184,8 @@ fn lcls_ii_files_with_and_without_what_they_need() {
         text(&geometry),
         text(&file),
     ]);
-    assert!(said.status != 0 && said.err.contains('j'), "{}{}", said.out, said.err);
+    assert_eq!(said.status, 2, "{}{}", said.out, said.err);
+    assert!(said.err.contains("no images of `jf`; it has jungfrau"), "{}", said.err);
 
     // The second event is cut: it gets its cause, the first its result.
     let cut = folder.path().join("cut.xtc2");

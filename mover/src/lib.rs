@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod fault;
+mod gather;
 pub mod http;
 pub mod intake;
 pub mod journal;

@@ -12,6 +12,7 @@ use lightrail_topics::{Message, Record, Topic, Topics};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::gather::Gather;
 use crate::ledger::rows::PartitionKey;
 use crate::owner::Input;
 use crate::rival::{Identity, rival};
@@ -31,16 +32,9 @@ pub const READ_BACK: [Topic; 4] =
 
 /// How many messages one transaction takes at the most.
 const TRANSACTION: usize = 500;
-/// How long a transaction waits after one of so many messages: it takes all that ends meanwhile, and costs this process and
-/// the broker the same whether it holds one file or twenty. The more comes, the longer it waits; the first after a quiet time
-/// waits for nobody.
-fn gathering(messages: usize) -> Duration {
-    let messages = u32::try_from(messages).unwrap_or(u32::MAX);
-    GATHER_EACH.saturating_mul(messages).min(GATHER_AT_MOST)
-}
-
-const GATHER_EACH: Duration = Duration::from_millis(5);
-const GATHER_AT_MOST: Duration = Duration::from_millis(50);
+/// How long a transaction waits after the one before it. It costs this process and the broker the same whether it holds one
+/// file or twenty; four messages in one, which are two files' ends, are many.
+const GATHER: Gather = Gather::new(Duration::from_millis(5), Duration::from_millis(50), 4);
 /// A rival joins our group before it fences our producer, and that ends our intake, and with it this, within two
 /// heartbeats. Who is still here after that was not fenced by a rival.
 const TWO_HEARTBEATS: Duration = Duration::from_secs(7);
@@ -153,7 +147,7 @@ pub async fn publish(
     let mut waiting: VecDeque<(u64, Message)> = VecDeque::new();
     let mut pause = Duration::from_millis(100);
     let mut troubled = false;
-    let mut gathered = Instant::now();
+    let (mut gather, mut gathered) = (GATHER, Instant::now());
     loop {
         if waiting.is_empty() {
             match messages.recv().await {
@@ -174,7 +168,7 @@ pub async fn publish(
                     let _ = inputs.send(Input::Kafka(Ok(()))).await;
                 }
                 waiting.drain(..batch.len());
-                gathered = Instant::now() + gathering(batch.len());
+                gathered = Instant::now() + gather.after(batch.len());
                 advance(&mut confirmed, &placed);
                 let places = batch.iter().map(|(place, _)| *place).collect();
                 if report(&inputs, places, &confirmed).await.is_err() {

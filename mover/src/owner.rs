@@ -25,6 +25,7 @@ use crate::carry::backoff::BackoffPolicy;
 use crate::carry::{Carried, Engine, Patience};
 use crate::clock::Clock;
 use crate::fault::Fault;
+use crate::gather::Gather;
 use crate::journal::{Compacted, Journal, JournalError, Room};
 use crate::ledger::rows::{PartitionKey, Row, RowKey, Write};
 use crate::ledger::{Effect, Ledger, RunAnswer, Step};
@@ -165,16 +166,8 @@ struct Batch {
 
 /// How many inputs are taken into one batch at the most: the price of a lost one stays small.
 const BATCH: usize = 512;
-/// How long a commit waits after one that took so many inputs: it serves all that ends meanwhile, and costs nearly the same
-/// however much that is. The more comes, the longer it waits; the first after a quiet time waits for nobody.
-fn gathering(taken: usize) -> Duration {
-    let more = u32::try_from(taken.saturating_sub(1)).unwrap_or(u32::MAX);
-    GATHER_AT_LEAST.saturating_add(GATHER_MORE.saturating_mul(more)).min(GATHER_AT_MOST)
-}
-
-const GATHER_AT_LEAST: Duration = Duration::from_millis(4);
-const GATHER_MORE: Duration = Duration::from_millis(8);
-const GATHER_AT_MOST: Duration = Duration::from_millis(25);
+/// How long a commit waits after the one before it; two inputs in one are many.
+const GATHER: Gather = Gather::new(Duration::from_millis(4), Duration::from_millis(25), 2);
 /// How often time alone is looked at, when no delay is due sooner.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -191,7 +184,7 @@ pub async fn own(
     drop(inputs);
     let mut owner = Owner::new(parts, weak);
     let mut next_tick = owner.now();
-    let mut gathered = Instant::now();
+    let (mut gather, mut gathered) = (GATHER, Instant::now());
     loop {
         tokio::time::sleep_until(gathered).await;
         let now = owner.now();
@@ -232,7 +225,7 @@ pub async fn own(
         owner.plan();
         match owner.carry_out() {
             // A full batch shows that more is waiting: the next is gathered already.
-            Ok(committed) if committed && taken < BATCH => gathered = Instant::now() + gathering(taken),
+            Ok(committed) if committed && taken < BATCH => gathered = Instant::now() + gather.after(taken),
             Ok(_) => {}
             Err(error) => {
                 owner.call_all_back().await;

@@ -73,6 +73,8 @@ pub(super) struct Opened {
     pub(super) source: Source,
     pub(super) images: Vec<Image>,
     pub(super) faults: Vec<String>,
+    /// Whether some run has images, but none of the trial's detector.
+    pub(super) is_of_others: bool,
     pub(super) planes: HashMap<lightrail_topics::RunKey, crate::geometry::Geometry>,
 }
 
@@ -86,14 +88,16 @@ impl Data {
             process::told(&files, &source).await.context("the data cannot be looked at").map_err(usage)?;
         let chosen = process::choose(&self.trial.wishes(), &told).map_err(|error| usage(error.into()))?;
         let (mut images, mut faults, mut planes) = (Vec::new(), Vec::new(), HashMap::new());
+        let mut is_of_others = false;
         for run in &files.runs {
             let found = process::of_run(&files, run, &chosen.parameters.detector.name, &source).await;
             let found = found.with_context(|| format!("run {} cannot be indexed", run.run)).map_err(usage)?;
             images.extend(found.images);
             faults.extend(found.faults);
+            is_of_others |= !found.others.is_empty();
             planes.extend(found.plane.map(|plane| (run.run.clone(), plane)));
         }
-        Ok(Opened { files, chosen, source, images, faults, planes })
+        Ok(Opened { files, chosen, source, images, faults, is_of_others, planes })
     }
 }
 

@@ -78,7 +78,8 @@ impl Process {
             let faults = opened.faults.join("; ");
             let name = &opened.chosen.parameters.detector.name;
             let why = if faults.is_empty() { format!("no event has data of `{name}`") } else { faults };
-            return Err(Failure::Other(anyhow::anyhow!("the files hold no image: {why}")));
+            let error = anyhow::anyhow!("the files hold no image: {why}");
+            return Err(if opened.is_of_others { Failure::Usage(error) } else { Failure::Other(error) });
         }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = self.threads.map_or(cores, std::num::NonZero::get);
@@ -101,7 +102,7 @@ impl Process {
                 std::process::exit(130);
             }
         });
-        let Opened { files, chosen, source, images, faults, planes } = opened;
+        let Opened { files, chosen, source, images, faults, planes, .. } = opened;
         let mut progress = Progress::new(images.len(), self.quiet);
         let stages = Arc::new(Chained { powders: powders.clone() });
         let working =

@@ -28,6 +28,8 @@ pub struct RunImages {
     pub images: Vec<Image>,
     /// What was wrong with the files that name them: images may be missing.
     pub faults: Vec<String>,
+    /// The detectors that have images, where the one that was asked for has none.
+    pub others: Vec<String>,
     /// Where the pixels are, where a file says that apart from its images (HDF5).
     pub plane: Option<Geometry>,
 }
@@ -74,8 +76,9 @@ pub async fn of_run(
     found.faults.extend(join.faults());
     let there: BTreeSet<&str> = join.streams().iter().flat_map(Stream::detectors).collect();
     if found.images.is_empty() && !there.is_empty() && !there.contains(detector) {
-        let there = there.into_iter().collect::<Vec<_>>().join(", ");
-        found.faults.push(format!("run {} has no images of `{detector}`; it has {there}", run.run));
+        found.others = there.into_iter().map(str::to_owned).collect();
+        let others = found.others.join(", ");
+        found.faults.push(format!("run {} has no images of `{detector}`; it has {others}", run.run));
     }
     let mut joined = Vec::new();
     for lfn in &run.single {

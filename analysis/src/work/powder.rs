@@ -145,58 +145,101 @@ impl Sums {
         sum
     }
 
-    /// Writes what has changed every so often, until it is dropped.
+    /// Writes what has changed every so often, and the oldest where there are too many, until it is dropped.
     pub async fn write_every(self: Arc<Self>, every: Duration) {
         let mut next = tokio::time::interval(every.max(Duration::from_millis(100)));
         loop {
-            tokio::select! {
-                _ = next.tick() => {}
-                () = self.crowded.notified() => {}
-            }
+            let is_crowded = tokio::select! {
+                _ = next.tick() => false,
+                () = self.crowded.notified() => true,
+            };
             let sums = self.clone();
+            let write = move || if is_crowded { sums.write_surplus() } else { sums.write(Some(3 * every)) };
             // It catches its own errors; a panic of it is told by the runtime.
-            let _ = tokio::task::spawn_blocking(move || sums.write(Some(3 * every))).await;
+            let _ = tokio::task::spawn_blocking(write).await;
         }
     }
 
-    /// Writes what has changed. Sums that are written and nobody has added to for `idle` are given up, and the oldest where
-    /// there are too many: their file stays, and what may still come begins another.
+    /// Writes what has changed. Sums that are written and nobody has added to for `idle` are given up: their file stays, and
+    /// what may still come begins another.
     pub fn write(&self, idle: Option<Duration>) {
-        let mut open: Vec<_> =
-            lock(&self.state).open.iter().map(|(key, sum)| (key.clone(), sum.clone())).collect();
-        open.sort_by_key(|(_, sum)| lock(sum).touched);
-        let surplus = open.len().saturating_sub(OPEN);
-        for (at, (key, sum)) in open.into_iter().enumerate() {
-            if let Err(error) = Self::write_one(&sum) {
-                let path = lock(&sum).path.clone();
-                tracing::warn!(path = %path.display(), %error, "powder cannot be written");
-                continue;
+        for (key, sum) in self.oldest_first() {
+            // A copy is written, so that nobody who adds waits for a disk.
+            if Self::written(&sum, Self::write_copy)
+                && idle.is_some_and(|idle| lock(&sum).touched.elapsed() >= idle)
+            {
+                self.give_up(&key, &sum);
             }
-            // Added to by nobody meanwhile: the state is held, and a clone is what adding needs.
-            let mut state = lock(&self.state);
-            let is_idle = idle.is_some_and(|idle| lock(&sum).touched.elapsed() >= idle);
-            let unused = Arc::strong_count(&sum) == 2 && !lock(&sum).changed;
-            if unused && (is_idle || at < surplus) {
-                state.open.remove(&key);
+        }
+        self.write_surplus();
+    }
+
+    /// Writes and gives up the oldest where there are too many.
+    fn write_surplus(&self) {
+        let open = self.oldest_first();
+        let surplus = open.len().saturating_sub(OPEN);
+        for (key, sum) in open.into_iter().take(surplus) {
+            if Self::written(&sum, Self::write_itself) {
+                self.give_up(&key, &sum);
             }
         }
     }
 
-    fn write_one(sum: &Mutex<Sum>) -> io::Result<()> {
+    fn oldest_first(&self) -> Vec<(Key, Arc<Mutex<Sum>>)> {
+        let open = lock(&self.state).open.iter().map(|(key, sum)| (key.clone(), sum.clone())).collect();
+        let mut open: Vec<(Key, Arc<Mutex<Sum>>)> = open;
+        open.sort_by_key(|(_, sum)| lock(sum).touched);
+        open
+    }
+
+    /// Unless somebody has it, or has added to it since it was written. The state is held, and a clone is what adding needs.
+    fn give_up(&self, key: &Key, sum: &Arc<Mutex<Sum>>) {
+        let mut state = lock(&self.state);
+        if Arc::strong_count(sum) == 2 && !lock(sum).changed {
+            state.open.remove(key);
+        }
+    }
+
+    fn written(sum: &Mutex<Sum>, write: fn(&Mutex<Sum>) -> io::Result<()>) -> bool {
+        let written = write(sum);
+        if let Err(error) = &written {
+            let path = lock(sum).path.clone();
+            tracing::warn!(path = %path.display(), %error, "powder cannot be written");
+        }
+        written.is_ok()
+    }
+
+    fn write_copy(sum: &Mutex<Sum>) -> io::Result<()> {
         let (head, powders, path) = {
             let mut sum = lock(sum);
             if !sum.changed {
                 return Ok(());
             }
             sum.changed = false;
-            let (hits, misses) = (sum.powders.hits.images, sum.powders.misses.images);
-            (Head { hits, misses, at: now(), ..sum.head.clone() }, sum.powders.clone(), sum.path.clone())
+            (sum.head_now(), sum.powders.clone(), sum.path.clone())
         };
         let written = write_part(&path, &head, &powders);
         if written.is_err() {
             lock(sum).changed = true;
         }
         written
+    }
+
+    /// For one that nobody adds to any more: who does waits.
+    fn write_itself(sum: &Mutex<Sum>) -> io::Result<()> {
+        let mut sum = lock(sum);
+        if sum.changed {
+            write_part(&sum.path, &sum.head_now(), &sum.powders)?;
+            sum.changed = false;
+        }
+        Ok(())
+    }
+}
+
+impl Sum {
+    fn head_now(&self) -> Head {
+        let (hits, misses) = (self.powders.hits.images, self.powders.misses.images);
+        Head { hits, misses, at: now(), ..self.head.clone() }
     }
 }
 
@@ -209,7 +252,7 @@ fn write_part(path: &Path, head: &Head, powders: &Powders) -> io::Result<()> {
     serde_json::to_writer(&mut file, head)?;
     file.write_all(b"\n")?;
     for sum in [&powders.hits.sum, &powders.misses.sum] {
-        for values in sum.chunks(4096) {
+        for values in sum.chunks(1 << 16) {
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             file.write_all(&bytes)?;
         }

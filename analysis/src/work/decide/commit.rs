@@ -1,8 +1,15 @@
 //! When and what is committed, and when partitions are let go.
 
+use std::time::Duration;
+
 use super::super::line::{As, Line};
 use super::super::note::Note;
 use super::{Action, Commit, Decider, Lane, Now, Publishing};
+
+/// For each image that waits, results are gathered this much longer; a core works one of 4 megapixels in about twice that.
+const GATHER_FOR_EACH: Duration = Duration::from_millis(4);
+/// How many times [`Settings::gather`](super::Settings::gather) at the most.
+const GATHER_AT_MOST: u32 = 4;
 
 impl Decider {
     /// Commits what is ready, one lane at a time.
@@ -42,7 +49,7 @@ impl Decider {
     /// more is worked on they are gathered, but never where work waits for the commit, nor when nothing more is to come.
     fn is_due(&mut self, now: Now) -> bool {
         let room = self.settings.results;
-        self.last_commit.is_none_or(|at| now >= at + self.settings.gather)
+        self.last_commit.is_none_or(|at| now >= at + self.gather())
             || self.suspect().is_some()
             || self.alone.is_some()
             || self.lanes.iter().any(|state| {
@@ -59,7 +66,15 @@ impl Decider {
     pub(super) fn gathered_at(&self) -> Option<Now> {
         let is_held = self.publishing.is_none()
             && self.lanes.iter().flat_map(|state| state.lines.values()).any(|line| line.done() > 0);
-        self.last_commit.filter(|_| is_held).map(|at| at + self.settings.gather)
+        self.last_commit.filter(|_| is_held).map(|at| at + self.gather())
+    }
+
+    /// How far transactions begin apart: further where many images wait, each of which waits longer than that anyway.
+    fn gather(&self) -> Duration {
+        let waiting = Lane::ALL.into_iter().map(|lane| self.waiting(lane)).sum::<usize>();
+        let for_them = GATHER_FOR_EACH.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+        let least = self.settings.gather;
+        for_them.clamp(least, least.saturating_mul(GATHER_AT_MOST))
     }
 
     /// What a commit of the lane would hold.

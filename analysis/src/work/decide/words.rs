@@ -39,7 +39,7 @@ pub struct Settings {
     pub ahead: usize,
     /// The most results of one transaction.
     pub results: usize,
-    /// While there is more to work on, transactions begin so far apart.
+    /// While there is more to work on, transactions begin so far apart, and up to four times that where many images wait.
     pub gather: Duration,
     /// How long a stage may go on past its image's limit before the process is ended.
     pub grace: Duration,
