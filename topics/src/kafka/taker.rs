@@ -106,6 +106,7 @@ struct Assignments {
     stop: Arc<AtomicBool>,
     /// Set at each assignment: new partitions are not paused, whatever the old ones were.
     fresh: AtomicBool,
+    assigned: AtomicBool,
     failed: Mutex<Option<KafkaError>>,
 }
 
@@ -113,7 +114,8 @@ struct Assignments {
 const POSITIONS_WITHIN: Duration = Duration::from_secs(25);
 const SLICE: Duration = Duration::from_secs(1);
 
-/// How long one who leaves waits until its partitions are taken from it, and then until its fetching of them has ended.
+/// How long one who leaves waits until it has joined, as long until its partitions are taken from it, and then until its
+/// fetching of them has ended.
 const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 const LETS_GO_WITHIN: Duration = Duration::from_millis(200);
 
@@ -191,6 +193,7 @@ impl Rebalances for Assignments {
     fn rebalance(&self, consumer: &BaseConsumer<Context<Self>>, given: bool, list: &mut TopicPartitionList) {
         if given {
             self.fresh.store(true, Ordering::Relaxed);
+            self.assigned.store(true, Ordering::Relaxed);
             match self.give(consumer, list) {
                 // Who asked may be gone; then the loop ends by itself.
                 Ok(given) => drop(self.events.send(TakerEvent::Given(given))),
@@ -207,6 +210,7 @@ impl Rebalances for Assignments {
         if let Err(error) = consumer.unassign() {
             tracing::warn!(%error, "partitions could not be let go");
         }
+        self.assigned.store(false, Ordering::Relaxed);
     }
 }
 
@@ -232,7 +236,8 @@ impl Taker {
             .set("group.instance.id", &settings.instance)
             .set("group.protocol", "classic")
             .set("session.timeout.ms", session.to_string())
-            .set("heartbeat.interval.ms", (session / 4).clamp(100, 3000).to_string())
+            // By its heartbeat's answer a member learns that another one waits to join.
+            .set("heartbeat.interval.ms", (session / 10).clamp(100, 1000).to_string())
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
@@ -248,6 +253,7 @@ impl Taker {
             events: sender.clone(),
             stop: stop.clone(),
             fresh: AtomicBool::new(false),
+            assigned: AtomicBool::new(false),
             failed: Mutex::new(None),
         };
         let context = Context::with_group(&connection.client_id, assignments);
@@ -355,15 +361,21 @@ impl PollLoop {
 
     /// A static member does not leave by being closed, only by ending its subscription first. The client then lets its
     /// partitions go and says so to the group by itself, which nothing tells; if it does not get there in time, the session's
-    /// end does the same later.
+    /// end does the same later. One whose joining is under way cannot leave: the others would wait for it as for a member.
     fn give_back(&self) {
+        self.poll_until(true);
         self.consumer.unsubscribe();
+        self.poll_until(false);
+        let _ = self.consumer.poll(LETS_GO_WITHIN);
+    }
+
+    /// Whether it has an assignment or none, for as long as it may take.
+    fn poll_until(&self, assigned: bool) {
         let until = Instant::now() + LEAVES_WITHIN;
-        let holds = || self.consumer.assignment().is_ok_and(|held| held.count() > 0);
-        while holds() && Instant::now() < until {
+        let is = || self.consumer.context().group.assigned.load(Ordering::Relaxed);
+        while is() != assigned && Instant::now() < until {
             let _ = self.consumer.poll(Duration::from_millis(20));
         }
-        let _ = self.consumer.poll(LETS_GO_WITHIN);
     }
 
     /// Pauses at a full channel and resumes at a half empty one: each pause throws fetched records away.

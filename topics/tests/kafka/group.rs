@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use lightrail_compose::{Kafka, KafkaOptions};
+use lightrail_compose::{Kafka, KafkaOptions, wait};
 use lightrail_topics::kafka::{
     Acks, Admin, Connection, KafkaError, KafkaEvent, PlainProducer, Taken, Taker, TakerEvent, TakerSettings,
 };
@@ -32,7 +32,7 @@ async fn a_static_member_takes_over_at_once_and_begins_at_its_own_positions() ->
         let committed = admin.committed("movers", &["runs".to_owned()]).await.ok()?;
         (committed.get(&("runs".to_owned(), 0)) == Some(&3000)).then_some(())
     };
-    lightrail_compose::wait::until("the stored offset to be committed", LIMIT, committed).await?;
+    wait::until("the stored offset to be committed", LIMIT, committed).await?;
     let members = admin.members("movers").await?;
     ensure!(members.len() == 1 && members[0].client_id == "nersc@host-a:/journal", "{members:?}");
     ensure!(members[0].id.starts_with("nersc"), "{members:?}");
@@ -126,6 +126,13 @@ async fn who_leaves_gives_its_partitions_to_the_others_at_once() -> Result<()> {
     first.taker.leave().await;
     second.until_it_holds(2).await?;
     ensure!(admin.members("workers").await?.len() == 1);
+
+    // One that is told to leave while it still waits to be let in leaves too.
+    let third = Worker::join(&here, "c")?;
+    let members = async |n| (admin.members("workers").await.ok()?.len() == n).then_some(());
+    wait::until("the third to ask to be let in", LIMIT, || members(2)).await?;
+    third.taker.leave().await;
+    wait::until("the third to be gone", LIMIT, || members(1)).await?;
 
     // One that only stops is still a member: whoever joins under its name takes over what it held.
     second.taker.stop().await;
