@@ -294,7 +294,7 @@ impl Taker {
     /// Stops, and waits up to 5 s for that. The static member stays in its group until its session ends, so that whoever
     /// joins under its name takes over what it held, and nobody else does before.
     pub async fn stop(mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Release);
         let _ = tokio::time::timeout(Duration::from_secs(5), &mut self.ended).await;
     }
 
@@ -327,7 +327,8 @@ struct PollLoop {
 
 impl PollLoop {
     fn run(&mut self) {
-        while !self.stop.load(Ordering::Relaxed) && !self.events.is_closed() {
+        // Who sees that it is to stop sees whether it is to leave.
+        while !self.stop.load(Ordering::Acquire) && !self.events.is_closed() {
             self.apply_pause();
             let event = match self.consumer.poll(Duration::from_millis(100)) {
                 None => None,
