@@ -186,9 +186,10 @@ impl Sums {
     }
 
     fn oldest_first(&self) -> Vec<(Key, Arc<Mutex<Sum>>)> {
-        let open = lock(&self.state).open.iter().map(|(key, sum)| (key.clone(), sum.clone())).collect();
-        let mut open: Vec<(Key, Arc<Mutex<Sum>>)> = open;
-        open.sort_by_key(|(_, sum)| lock(sum).touched);
+        let mut open: Vec<_> =
+            lock(&self.state).open.iter().map(|(key, sum)| (key.clone(), sum.clone())).collect();
+        // Each is looked at once: who adds meanwhile would change the order while it is made.
+        open.sort_by_cached_key(|(_, sum)| lock(sum).touched);
         open
     }
 

@@ -1,6 +1,6 @@
 //! A producer whose events (deliveries, errors, statistics) are served on a thread of its own. rdkafka's `ThreadedProducer`
-//! does the same, but turns in a loop for the last millisecond of each tenth of a second that it waits: one percent of a core
-//! for each producer there is, at work or not. Sends nothing by itself.
+//! does the same, but turns in a loop for what is left of the last millisecond of each tenth of a second that it waits: up to one
+//! percent of a core for each producer there is, at work or not. Sends nothing by itself.
 
 use std::ops::Deref;
 use std::sync::Arc;

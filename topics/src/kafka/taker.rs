@@ -370,7 +370,7 @@ impl PollLoop {
         let _ = self.consumer.poll(LETS_GO_WITHIN);
     }
 
-    /// Whether it has an assignment or none, for as long as it may take.
+    /// Polls until it has an assignment, or has none any more, for as long as that may take.
     fn poll_until(&self, assigned: bool) {
         let until = Instant::now() + LEAVES_WITHIN;
         let is = || self.consumer.context().group.assigned.load(Ordering::Relaxed);

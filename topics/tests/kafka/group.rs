@@ -76,7 +76,7 @@ async fn a_static_member_takes_over_at_once_and_begins_at_its_own_positions() ->
     Ok(())
 }
 
-/// A member of two that take work from one topic, and how many partitions it was given last.
+/// A member of a group that takes work from one topic.
 struct Worker {
     taker: Taker,
     taken: Taken,
