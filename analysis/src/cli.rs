@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
 
-use lightrail_service::command::{self, Failure};
+use lightrail_service::command::{self, Failure, Threads};
 use lightrail_service::say;
 
 /// From a run's files to a result per image.
@@ -91,7 +91,7 @@ impl ConfigFile {
 
 /// Does what the command line says; the exit status tells the truth.
 pub fn main() -> ExitCode {
-    command::run(obey(Cli::parse().command))
+    command::run(Threads::Cores, obey(Cli::parse().command))
 }
 
 async fn obey(command: Command) -> Result<(), Failure> {

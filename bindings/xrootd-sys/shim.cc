@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <netdb.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -241,6 +242,11 @@ int xrds_stop(void) try {
   return master && master->Stop() ? 1 : 0;
 } catch (...) {
   return 0;
+}
+
+int xrds_give_way(void) {
+  sched_param none{};
+  return sched_setscheduler(0, SCHED_BATCH, &none) == 0 ? 1 : 0;
 }
 
 size_t xrds_url_host_id(const char *url, char *out, size_t cap) try {

@@ -71,6 +71,8 @@ int xrds_env_put_int(const char *name, int value);
 int xrds_env_get_int(const char *name, int *value);
 /* Stops XrdCl's threads; nothing may be submitted afterwards. 1 when it stopped. */
 int xrds_stop(void);
+/* Has the kernel schedule the calling thread, and every thread that it starts, as SCHED_BATCH. 1 when it does. */
+int xrds_give_way(void);
 /* "host:port" of a URL as XrdCl itself understands it; the length, 0 when the URL is not valid or `cap` too small. */
 size_t xrds_url_host_id(const char *url, char *out, size_t cap);
 /* Lays `url`'s pieces as XrdCl sees them into `out`, one per line: protocol, host, port, path, cgi; the length, or 0. */

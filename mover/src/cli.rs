@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::http::{Action, WishBody};
 use crate::run::{Options, run};
 
-use lightrail_service::command::{self, Failure};
+use lightrail_service::command::{self, Failure, Threads};
 use lightrail_service::say;
 use remote::Remote;
 
@@ -182,7 +182,9 @@ struct Of {
 
 /// Does what the command line says; the exit status tells the truth.
 pub fn main() -> ExitCode {
-    command::run(obey(Cli::parse().command))
+    crate::carry::native::give_way();
+    // A copy is done by its servers; the journal and the client library block threads of their own.
+    command::run(Threads::One, obey(Cli::parse().command))
 }
 
 impl From<crate::run::RunError> for Failure {

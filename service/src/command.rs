@@ -34,9 +34,22 @@ pub enum Failure {
     Other(anyhow::Error),
 }
 
+/// How many threads a command's tasks share. What blocks has threads of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// One: for tasks that do little and wait for others; more would mostly wake each other.
+    One,
+    /// One for each core.
+    Cores,
+}
+
 /// Runs a command to its end; what it failed of goes to standard error, the exit status tells the truth.
-pub fn run(command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
-    let outcome = tokio::runtime::Builder::new_multi_thread()
+pub fn run(threads: Threads, command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if threads == Threads::One {
+        runtime.worker_threads(1);
+    }
+    let outcome = runtime
         .enable_all()
         .build()
         .map_err(|why| Failure::Other(anyhow::Error::new(why).context("threads cannot be started")))

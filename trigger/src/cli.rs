@@ -20,7 +20,7 @@ use lightrail_topics::{Experiment, RuleName, RunKey, RunNumber};
 use crate::config::{Config, Place};
 use crate::run::TriggerError;
 
-use lightrail_service::command::{self, Failure};
+use lightrail_service::command::{self, Failure, Threads};
 use lightrail_service::say;
 
 /// Decides what to run where, and sees it through.
@@ -128,7 +128,7 @@ impl ConfigFile {
 
 /// Does what the command line says; the exit status tells the truth.
 pub fn main() -> ExitCode {
-    command::run(obey(Cli::parse().command))
+    command::run(Threads::Cores, obey(Cli::parse().command))
 }
 
 async fn obey(command: Command) -> Result<(), Failure> {

@@ -113,6 +113,9 @@ unsafe extern "C" {
     pub fn xrds_stop() -> ::std::os::raw::c_int;
 }
 unsafe extern "C" {
+    pub fn xrds_give_way() -> ::std::os::raw::c_int;
+}
+unsafe extern "C" {
     pub fn xrds_url_host_id(
         url: *const ::std::os::raw::c_char,
         out: *mut ::std::os::raw::c_char,

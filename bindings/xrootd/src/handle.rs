@@ -193,6 +193,12 @@ pub(crate) fn stop() {
     tracing::debug!(stopped, "xrootd client library stopped");
 }
 
+/// Has the kernel schedule this thread and those that it starts as batch work; whether it does.
+pub(crate) fn give_way() -> bool {
+    // SAFETY: takes nothing.
+    unsafe { sys::xrds_give_way() == 1 }
+}
+
 /// Sets one of the library's numbers: 1 taken, 0 the user's variable stands above it, else refused.
 pub(crate) fn put_int(name: &CString, value: i32) -> i32 {
     // SAFETY: a NUL-terminated string and a number.

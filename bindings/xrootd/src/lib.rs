@@ -22,6 +22,6 @@ mod url;
 pub use error::{Error, ErrorKind};
 pub use file::{File, OpenFlags};
 pub use filesystem::FileSystem;
-pub use settings::{Settings, init, shutdown};
+pub use settings::{Settings, give_way, init, shutdown};
 pub use stat::{DirEntry, Space, Stat};
 pub use url::{DEFAULT_PORT, Endpoint, Url};

@@ -61,6 +61,13 @@ struct Known {
     sums: HashMap<(String, String, ChecksumKind), Weak<Semaphore>>,
 }
 
+/// Lets whoever computes on this machine go first; before any thread is started.
+pub fn give_way() {
+    if !xrootd::give_way() {
+        tracing::debug!("the kernel schedules the mover's threads as any other's");
+    }
+}
+
 /// Ends the client library's threads, before the process ends.
 pub fn shutdown() {
     xrootd::shutdown();

@@ -8,7 +8,8 @@ use std::time::Duration;
 use lightrail_topics::kafka::{Admin, GroupReader, KafkaError, KafkaEvent, Publisher, Timeouts};
 use lightrail_topics::{Lfn, Message, SiteName};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use super::doers::{Doers, Gap, chain, fill_gap, learn_servers};
 use super::ground::{FOLLOWED, Ground};
@@ -235,7 +236,7 @@ impl Ground<'_> {
             taking,
             offsets,
         };
-        let owning = tokio::spawn(owner::own(parts, inputs.clone(), receiver));
+        let owning = Owning::start(owner::own(parts, inputs.clone(), receiver));
         self.life.phase.send_replace(Phase::Running(inputs.clone()));
         tracing::info!(mover = %config.mover, "mover runs");
         let end = self.watch(owning, &mut publishing, &mut feeding, &inputs).await;
@@ -252,7 +253,7 @@ impl Ground<'_> {
     /// Waits for an end, the operator's or somebody's.
     async fn watch(
         &self,
-        mut owning: tokio::task::JoinHandle<(owner::End, Box<dyn Journal>)>,
+        mut owning: Owning,
         publishing: &mut tokio::task::JoinHandle<OutboxEnd>,
         feeding: &mut tokio::task::JoinHandle<IntakeEnd>,
         inputs: &mpsc::Sender<Input>,
@@ -260,7 +261,7 @@ impl Ground<'_> {
         let shutdown = &self.life.shutdown;
         let mut fenced = None;
         let outcome = tokio::select! {
-            owned = &mut owning => return Ok(ended(owned)),
+            owned = &mut owning.task => return Ok(ended(owned)),
             end = publishing => match end {
                 Ok(OutboxEnd::Rival(who)) => Err(RunError::TakenOver(who)),
                 Ok(OutboxEnd::Failed(error)) => Err(error.into()),
@@ -283,7 +284,7 @@ impl Ground<'_> {
                 let _ = inputs.send(Input::Drain).await;
                 let limit = tokio::time::sleep(self.life.config.shutdown.drain_for);
                 tokio::select! {
-                    owned = &mut owning => return Ok(ended(owned)),
+                    owned = &mut owning.task => return Ok(ended(owned)),
                     () = limit => tracing::warn!("copies that are not done are cancelled and queued again"),
                     () = shutdown.now.cancelled() => tracing::warn!("stopping at once"),
                 }
@@ -293,9 +294,9 @@ impl Ground<'_> {
         // Attempts clear up after themselves; the journal is closed before anything begins anew.
         let _ = inputs.send(Input::Stop).await;
         let limit = begin::patience(&self.life.config).cancel * 3;
-        if tokio::time::timeout(limit, &mut owning).await.is_err() {
-            owning.abort();
-            let _ = owning.await;
+        if tokio::time::timeout(limit, &mut owning.task).await.is_err() {
+            owning.abandoned.cancel();
+            let _ = owning.task.await;
         }
         match fenced {
             None => outcome,
@@ -321,10 +322,28 @@ impl Ground<'_> {
     }
 }
 
-fn ended(owned: Result<(owner::End, Box<dyn Journal>), tokio::task::JoinError>) -> End {
+/// The owner at work, on a thread of its own: it blocks for the journal's disk, which must not hold up the copies.
+struct Owning {
+    task: JoinHandle<Option<Owned>>,
+    /// Drops the owner where it waits: it ends without a word.
+    abandoned: CancellationToken,
+}
+
+type Owned = (owner::End, Box<dyn Journal>);
+
+impl Owning {
+    fn start(owner: impl Future<Output = Owned> + Send + 'static) -> Self {
+        let (runtime, abandoned) = (tokio::runtime::Handle::current(), CancellationToken::new());
+        let token = abandoned.clone();
+        let task = tokio::task::spawn_blocking(move || runtime.block_on(token.run_until_cancelled_owned(owner)));
+        Self { task, abandoned }
+    }
+}
+
+fn ended(owned: Result<Option<Owned>, tokio::task::JoinError>) -> End {
     match owned {
-        Ok((owner::End::Drained, _)) => End::Stopped,
-        Ok((owner::End::Journal(error), _)) => End::Again(chain(&error)),
+        Ok(Some((owner::End::Drained, _)) | None) => End::Stopped,
+        Ok(Some((owner::End::Journal(error), _))) => End::Again(chain(&error)),
         Err(error) => End::Again(format!("the owner has failed: {error}")),
     }
 }
