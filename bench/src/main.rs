@@ -11,6 +11,10 @@ mod trigger;
 
 use clap::{Parser, ValueEnum};
 
+/// The mover's, since parts of it and bare loops of its calls are measured in this process.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Benchmarks against peers. Tables go to standard output, and with JSON to target/bench.
 #[derive(Debug, Parser)]
 #[command(name = "bench/run", version)]

@@ -299,8 +299,14 @@ fn tagged<T: Serialize>(kind: Kind, event: &T) -> Vec<u8> {
     plain(&Tagged { r#type: kind.as_str(), event })
 }
 
+/// Bytes that most events fit in.
+const USUAL: usize = 512;
+
 fn plain<T: Serialize>(event: &T) -> Vec<u8> {
-    serde_json::to_vec(event).expect("events are structs of strings, numbers and lists, which JSON can hold")
+    let mut bytes = Vec::with_capacity(USUAL);
+    serde_json::to_writer(&mut bytes, event)
+        .expect("events are structs of strings, numbers and lists, which JSON can hold");
+    bytes
 }
 
 /// FNV-1a of 64 bits: the same on every machine and in every version, which the standard library's hash is not. What a

@@ -448,8 +448,8 @@ impl Ledger {
         attempt: Option<(AttemptId, u32)>,
         now: Millis,
     ) -> Option<TransferEvent> {
-        let registration = self.file(key, lfn)?.said.to_registration();
-        let transfer = self.transfer_mut(key, lfn, site)?;
+        let file = self.runs.get_mut(key)?.files.get_mut(lfn)?;
+        let transfer = file.sites.iter_mut().find(|transfer| transfer.site == *site)?;
         let state = transfer::name(&transfer.state)?;
         let begins = attempt.is_none() && transfer.loose == 0;
         let (attempt, place) = match attempt {
@@ -465,7 +465,7 @@ impl Ledger {
             site: site.clone(),
             generation: transfer.generation,
             state,
-            registration: begins.then_some(registration),
+            registration: begins.then(|| file.said.to_registration()),
             attempt,
             place,
             tries: transfer.tries,
