@@ -42,8 +42,9 @@ pub(crate) async fn measure(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
 const BIG: [&str; 5] = ["workers", "at-once", "keeping-up", "latency", "cold"];
 
 async fn big(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
-    let (quick, images) = (scope.quick, if scope.quick { 120 } else { 500 });
-    let taken = Taken { detector: "jungfrau4M", images, different: images, streams: 4, hit_rate: 0.05 };
+    let quick = scope.quick;
+    let (images, different) = if quick { (480, 120) } else { (1000, 500) };
+    let taken = Taken { detector: "jungfrau4M", images, different, streams: 4, hit_rate: 0.05 };
     let mut stand = Stand::start(taken).await?;
     stand.apply(TRIALS).await?;
     stand.index(images).await?;

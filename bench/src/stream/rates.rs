@@ -60,8 +60,8 @@ pub(super) async fn workers(
             peer.push(alone.rate(images, workers)?);
             let cost_alone = processor::time("self")?.saturating_sub(before);
             peers_cost.push(cost_alone.as_secs_f64() * 1e3 / number_of(images));
-            let given = trials.images(images, 3 * images.len())?;
-            let burst = burst(stand, trials, images, &given, workers).await?;
+            let given = trials.images(images, images.len())?;
+            let burst = burst(stand, &given, workers).await?;
             ours.push(burst.rate);
             cost.push(burst.workers);
             beside.push(burst.beside);
@@ -87,8 +87,8 @@ pub(super) async fn sustained(
     images: &[Image],
     trials: &mut Trials,
 ) -> anyhow::Result<f64> {
-    let given = trials.images(images, 3 * images.len())?;
-    Ok(burst(stand, trials, images, &given, 2).await?.rate)
+    let given = trials.images(images, images.len())?;
+    Ok(burst(stand, &given, 2).await?.rate)
 }
 
 /// A whole run that is there at once.
@@ -99,13 +99,14 @@ pub(super) async fn at_once(
     (sustained, rounds): (f64, usize),
 ) -> anyhow::Result<Row> {
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    let mut count = 0.0;
     for _ in 0..rounds {
-        let given = trials.images(images, 4 * images.len())?;
-        ours.push(burst(stand, trials, images, &given, 2).await?.took.as_secs_f64());
-        peer.push(number_of(&given) / sustained);
+        let given = trials.images(images, 2 * images.len())?;
+        count = number_of(&given[first_of(&given)..]);
+        ours.push(burst(stand, &given, 2).await?.took.as_secs_f64());
+        peer.push(count / sustained);
     }
-    let name =
-        format!("last result of {} images that are published at once; peer: images / rate", 4 * images.len());
+    let name = format!("last result of {count} images that are published at once; peer: images / rate");
     Ok(Row::against(name, "s", &ours, &peer, Bar::AtMost(1.1)))
 }
 
@@ -121,21 +122,17 @@ struct Burst {
     beside: f64,
 }
 
-/// Images that show that workers have what their trial needs.
-const FIRST: usize = 32;
+/// How many images show that workers have what their trial needs, and have begun its powders, as in the middle of a run.
+fn first_of(images: &[Image]) -> usize {
+    images.len() / 5
+}
 
-/// Publishes all at once, for workers that were at work before.
-async fn burst(
-    stand: &mut Stand,
-    trials: &mut Trials,
-    images: &[Image],
-    given: &[Image],
-    workers: usize,
-) -> anyhow::Result<Burst> {
-    let first = trials.images(images, FIRST)?;
+/// Publishes all at once, but for the first, for workers that were at work before.
+async fn burst(stand: &mut Stand, images: &[Image], workers: usize) -> anyhow::Result<Burst> {
+    let (first, given) = images.split_at(first_of(images));
     stand.start_workers(workers, None).await?;
     let mut watch = Watch::start(stand).await?;
-    stand.publish(&first).await?;
+    stand.publish(first).await?;
     watch.until(first.len(), SILENCE).await.with_context(|| stand.said())?;
     watch.forget();
     let before = processor_times(stand)?;
