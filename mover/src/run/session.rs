@@ -335,7 +335,8 @@ impl Owning {
     fn start(owner: impl Future<Output = Owned> + Send + 'static) -> Self {
         let (runtime, abandoned) = (tokio::runtime::Handle::current(), CancellationToken::new());
         let token = abandoned.clone();
-        let task = tokio::task::spawn_blocking(move || runtime.block_on(token.run_until_cancelled_owned(owner)));
+        let task =
+            tokio::task::spawn_blocking(move || runtime.block_on(token.run_until_cancelled_owned(owner)));
         Self { task, abandoned }
     }
 }
