@@ -4,6 +4,9 @@
 //! A part is one line of JSON ([`Head`]), then the sum over hits and the sum over sampled misses as `f32` in little endian,
 //! row by row; a sum without images has no bytes.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};

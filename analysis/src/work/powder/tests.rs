@@ -1,0 +1,58 @@
+//! Parts in a folder: what is written when, and that nothing is lost or counted twice.
+
+use lightrail_topics::TrialNumber;
+use lightrail_topics::events::ShotData;
+
+use super::*;
+use crate::simulate::{Model, Plan, Simulator};
+use crate::trial::Parameters;
+
+fn chain() -> Chain {
+    let simulator = Simulator::new(Plan::new(Model::Jungfrau32k, 1)).unwrap();
+    let kind = simulator.plan().detector.kind();
+    let parameters = Parameters::from_toml(&format!(
+        "[detector]\nname = 'd'\nkind = '{kind}'\nphoton_energy = 9000\n[spots.peakfinder8]\nthreshold = 4\n"
+    ));
+    let (mask, shape) = ([simulator.mask().clone()], simulator.shape());
+    Chain::compile(&parameters.unwrap(), shape, simulator.geometry(), simulator.constants(), &mask).unwrap()
+}
+
+fn image(trial: u32) -> Image {
+    Image {
+        image: "mfxlv9518/1/1-1".parse().unwrap(),
+        trial: TrialNumber(trial),
+        site: "NERSC".parse().unwrap(),
+        extents: Vec::new(),
+        configure: Vec::new(),
+        names_epoch: 0,
+        shot: ShotData::default(),
+    }
+}
+
+#[test]
+fn where_too_many_are_open_only_the_oldest_are_written_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, sums) = (chain(), Sums::new(folder.path().to_owned(), "w-1".parse().unwrap()));
+    let values = vec![1.0; chain.calibration().shape().len()];
+    let last = u32::try_from(OPEN).unwrap() + 2;
+    for trial in 1..=last {
+        sums.add(&image(trial), &chain, true, &values);
+    }
+    sums.write_surplus();
+    let written =
+        |folder: &Path| -> Vec<u32> { runs(folder).unwrap().into_iter().map(|of| of.trial.0).collect() };
+    assert_eq!(written(folder.path()), [1, 2], "the two that nobody has added to for longest");
+
+    // What still comes for one that was given up begins another part, and makes another the oldest.
+    sums.add(&image(1), &chain, true, &values);
+    sums.write_surplus();
+    assert_eq!(written(folder.path()), [1, 2, 3]);
+    sums.write(None);
+    for trial in 1..=last {
+        let of = RunInTrial { run: image(trial).image.run, trial: TrialNumber(trial) };
+        let [whole] = &read(folder.path(), &of).unwrap()[..] else { panic!("one whole of {of}") };
+        let images = if trial == 1 { 2 } else { 1 };
+        assert_eq!((whole.head.hits, whole.parts), (images, usize::try_from(images).unwrap()), "{of}");
+        assert!(whole.powders.hits.sum.iter().all(|value| *value == if trial == 1 { 2.0 } else { 1.0 }));
+    }
+}
