@@ -24,7 +24,7 @@ const TRIALS: u32 = 220;
 pub(crate) fn settings() -> String {
     "stream: jungfrau4M (8 panels of 512 x 1024) in 4 streams, 1 hit in 20, the simulator's own trial; workers of one thread; \
      one broker (KRaft, 1 GiB of heap), 8 partitions; powders of hits and of 1 miss in 100; the peer's threads run in this \
-     process, under the mover's allocator, which costs them a third of their time more than the workers' own: ratios flatter us"
+     process, under jemalloc, the workers under the system's allocator: their ratios are not to be believed"
         .to_owned()
 }
 

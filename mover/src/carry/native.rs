@@ -61,11 +61,9 @@ struct Known {
     sums: HashMap<(String, String, ChecksumKind), Weak<Semaphore>>,
 }
 
-/// Lets whoever computes on this machine go first; before any thread is started.
+/// Lets whoever computes on this machine go first; before any thread is started. Where the kernel does not, only speed is lost.
 pub fn give_way() {
-    if !xrootd::give_way() {
-        tracing::debug!("the kernel schedules the mover's threads as any other's");
-    }
+    let _ = xrootd::give_way();
 }
 
 /// Ends the client library's threads, before the process ends.

@@ -96,8 +96,7 @@ impl Work {
             .set("transaction.timeout.ms", timeouts.transaction.as_millis().to_string())
             // Messages must not outlive the transaction that they belong to.
             .set("message.timeout.ms", timeouts.publish.min(timeouts.transaction).as_millis().to_string())
-            // A transaction's messages travel together, not the first of them alone: a request costs the broker as much as
-            // a hundred of its messages.
+            // Long enough for a transaction's messages to travel together, not the first of them alone.
             .set("queue.buffering.max.ms", "0.5")
             // The Java clients' partitioner: operators' tools put a key where we do.
             .set("partitioner", "murmur2_random")
