@@ -16,15 +16,15 @@ use rates::Trials;
 use stand::{Stand, Taken};
 
 /// Bursts that are not counted.
-const WARM_UP: usize = 4;
+const WARM_UP: usize = 2;
 /// Trials with the same parameters: as many times each image can be worked.
 const TRIALS: u32 = 220;
 
 /// What is printed with the table.
 pub(crate) fn settings() -> String {
     "stream: jungfrau4M (8 panels of 512 x 1024) in 4 streams, 1 hit in 20, the simulator's own trial; workers of one thread; \
-     one broker (KRaft, 1 GiB of heap), 8 partitions; powders of hits and of 1 miss in 100; the peer's threads run in this \
-     process, under jemalloc, the workers under the system's allocator: their ratios are not to be believed"
+     one broker (KRaft, 1 GiB of heap), 8 partitions; powders of hits and of 1 miss in 100; the peer's threads run in the \
+     benchmark's process"
         .to_owned()
 }
 
@@ -56,7 +56,7 @@ async fn big(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
     watch.until(run.len(), Duration::from_secs(60)).await?;
     stand.stop_workers().await?;
     let (mut trials, mut rows) = (Trials(2..=TRIALS), Vec::new());
-    // The broker compiles while it runs, and is as fast as one that has run for a day only after some of that.
+    rates::wear_in(&mut stand, &run, if quick { 4000 } else { 20_000 }).await?;
     for _ in 0..WARM_UP {
         rates::sustained(&mut stand, &run, &mut trials).await?;
     }

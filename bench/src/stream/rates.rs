@@ -43,6 +43,25 @@ impl Trials {
     }
 }
 
+/// So many images without a byte to be read, one by one: their messages, transactions and results are those of others.
+///
+/// A JVM compiles while it runs: after a few thousand transactions a broker is as fast as one that has run for a day, and
+/// takes less processor time from the workers beside it.
+pub(super) async fn wear_in(stand: &mut Stand, images: &[Image], count: usize) -> anyhow::Result<()> {
+    stand.start_workers(2, None).await?;
+    let mut watch = Watch::start(stand).await?;
+    let publishing = async {
+        for image in images.iter().cycle().take(count) {
+            stand.publish(&[Image { extents: Vec::new(), ..image.clone() }]).await?;
+        }
+        anyhow::Ok(())
+    };
+    let (published, passed) = tokio::join!(publishing, watch.pass(count, SILENCE));
+    published?;
+    passed.with_context(|| stand.said())?;
+    stand.stop_workers().await
+}
+
 /// Throughput of workers against the same without Kafka, and what both cost. Gives the rows, and what two workers sustain.
 pub(super) async fn workers(
     stand: &mut Stand,

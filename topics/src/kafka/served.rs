@@ -5,16 +5,19 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
 use super::error::KafkaError;
 use super::reader::spawn;
 
 /// How long the thread waits for an event before it looks whether it is still wanted.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a commit waits for that thread to be done with the last delivery that it has told of.
+const DONE_WITHIN: Duration = Duration::from_millis(100);
 
 /// The producer. Dropped, it lives on for up to a second, until its thread has seen that.
 pub(super) struct Served<C: ProducerContext + 'static> {
@@ -34,6 +37,16 @@ impl<C: ProducerContext + 'static> Served<C> {
             }
         })?;
         Ok(Self { producer, stop })
+    }
+
+    /// Waits until no message is under way, after each delivery was told of. librdkafka counts a message until its delivery's
+    /// event is destroyed, a moment after it was told of; and rdkafka, when it finds one at the begin of a commit, waits a tenth
+    /// of a second for an event that this thread has taken.
+    pub(super) fn settle(&self) {
+        let deadline = Instant::now() + DONE_WITHIN;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -8,8 +8,6 @@ use super::{Action, Commit, Decider, Lane, Now, Publishing};
 
 /// For each image that waits, results are gathered this much longer; a core works one of 4 megapixels in about twice that.
 const GATHER_FOR_EACH: Duration = Duration::from_millis(4);
-/// How many times [`Settings::gather`](super::Settings::gather) at the most.
-const GATHER_AT_MOST: u32 = 4;
 
 impl Decider {
     /// Commits what is ready, one lane at a time.
@@ -69,12 +67,13 @@ impl Decider {
         self.last_commit.filter(|_| is_held).map(|at| at + self.gather())
     }
 
-    /// How far transactions begin apart: further where many images wait, each of which waits longer than that anyway.
+    /// How far transactions begin apart: as far as the images that wait will wait anyway, and not at all where none does. Live
+    /// results do not wait for images of the other lane.
     fn gather(&self) -> Duration {
-        let waiting = Lane::ALL.into_iter().map(|lane| self.waiting(lane)).sum::<usize>();
+        let live = self.lane(Lane::Live).lines.values().any(|line| line.done() > 0);
+        let waiting = self.waiting(if live { Lane::Live } else { Lane::Reprocess });
         let for_them = GATHER_FOR_EACH.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
-        let least = self.settings.gather;
-        for_them.clamp(least, least.saturating_mul(GATHER_AT_MOST))
+        for_them.min(self.settings.gather)
     }
 
     /// What a commit of the lane would hold.

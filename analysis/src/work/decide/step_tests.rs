@@ -35,7 +35,23 @@ fn one_image_is_read_worked_and_committed_without_waiting_for_others() {
 }
 
 #[test]
-fn results_are_gathered_while_more_is_worked_on_and_the_last_one_does_not_wait() {
+fn results_are_gathered_while_images_wait_and_the_last_ones_do_not_wait() {
+    let mut decider = Decider::new(Settings { ahead: 1, ..Settings::default() });
+    given(&mut decider, Lane::Live);
+    let at = Duration::from_millis(5);
+    for ticket in 1..=7 {
+        decider.step(at, arrived(Lane::Live, ticket));
+    }
+    decider.step(at, read(1));
+    assert_eq!(decider.step(at, Event::Ended(1)), [Action::Read(2)], "five more wait for the next");
+    let gathered = Duration::from_millis(5 * 4);
+    assert_eq!(decider.wake_at(), Some(gathered));
+    let actions = decider.step(gathered, Event::Tick);
+    assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets == [1]), "{actions:?}");
+}
+
+#[test]
+fn where_no_image_waits_no_result_does() {
     let mut decider = Decider::new(Settings::default());
     given(&mut decider, Lane::Live);
     let at = Duration::from_millis(5);
@@ -43,13 +59,11 @@ fn results_are_gathered_while_more_is_worked_on_and_the_last_one_does_not_wait()
     decider.step(at, arrived(Lane::Live, 2));
     decider.step(at, read(1));
     decider.step(at, read(2));
-    assert_eq!(decider.step(at, Event::Ended(1)), [Action::Compute(2)]);
-    let gather = Settings::default().gather;
-    assert_eq!(decider.wake_at(), Some(gather));
-    let actions = decider.step(gather, Event::Tick);
-    assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets == [1]), "{actions:?}");
-    assert_eq!(decider.step(gather, Event::Committed), []);
-    let actions = decider.step(gather, Event::Ended(2));
+    let actions = decider.step(at, Event::Ended(1));
+    let [Action::Compute(2), Action::Commit(commit)] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(commit.tickets, [1]);
+    assert_eq!(decider.step(at, Event::Ended(2)), [], "one transaction at a time");
+    let actions = decider.step(at, Event::Committed);
     assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets == [2]), "{actions:?}");
 }
 

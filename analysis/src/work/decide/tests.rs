@@ -119,7 +119,7 @@ impl World {
             threads: self.rng.usize(1..4),
             ahead: self.rng.usize(1..6),
             results: self.rng.usize(1..20),
-            gather: Duration::from_millis(self.rng.u64(0..200)),
+            gather: Duration::from_millis(self.rng.u64(0..800)),
             grace: Duration::from_secs(2),
             hand_over: Duration::from_millis(200),
             ..Settings::default()

@@ -39,7 +39,7 @@ pub struct Settings {
     pub ahead: usize,
     /// The most results of one transaction.
     pub results: usize,
-    /// While there is more to work on, transactions begin so far apart, and up to four times that where many images wait.
+    /// Where many images wait, transactions begin so far apart; the fewer wait, the closer.
     pub gather: Duration,
     /// How long a stage may go on past its image's limit before the process is ended.
     pub grace: Duration,
@@ -59,7 +59,7 @@ impl Default for Settings {
             threads: 1,
             ahead: 4,
             results: 500,
-            gather: Duration::from_millis(100),
+            gather: Duration::from_millis(400),
             grace: Duration::from_secs(10),
             hand_over: Duration::from_secs(2),
             reprocess_batch: Duration::from_millis(200),

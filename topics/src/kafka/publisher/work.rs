@@ -98,6 +98,8 @@ impl Work {
             .set("message.timeout.ms", timeouts.publish.min(timeouts.transaction).as_millis().to_string())
             // Long enough for a transaction's messages to travel together, not the first of them alone.
             .set("queue.buffering.max.ms", "0.5")
+            // The coordinator refuses what begins while it still ends the transaction before, for a few milliseconds.
+            .set("retry.backoff.ms", "5")
             // The Java clients' partitioner: operators' tools put a key where we do.
             .set("partitioner", "murmur2_random")
             .set("statistics.interval.ms", "5000");
@@ -159,10 +161,7 @@ impl Work {
                 Step::Again | Step::Abort => PublishError::Retriable(KafkaError::of("begin", &error)),
             });
         }
-        match self.send_all(batch, deadline).and_then(|placed| {
-            self.send_positions(batch, deadline)?;
-            Ok(placed)
-        }) {
+        match self.send(batch, deadline) {
             Ok(placed) => match batch.end {
                 End::Commit => self.commit(deadline).map(|()| placed),
                 End::Abort => self.abort(deadline).map(|()| placed),
@@ -179,7 +178,8 @@ impl Work {
         self.over.clone().map_or(Ok(()), Err)
     }
 
-    fn send_all(&mut self, batch: &Batch, deadline: Instant) -> Result<Vec<Placed>, PublishError> {
+    /// Messages and positions go their ways at the same time: to the partitions' leaders and to the group's coordinator.
+    fn send(&mut self, batch: &Batch, deadline: Instant) -> Result<Vec<Placed>, PublishError> {
         let messages = &batch.messages;
         let names: Vec<String> = messages.iter().map(|message| self.topics.name(&message.channel)).collect();
         let mut places: Vec<Option<(i32, i64)>> = vec![None; messages.len()];
@@ -198,6 +198,7 @@ impl Work {
                 self.take_delivery(&mut places, &mut open, deadline)?;
             }
         }
+        self.send_positions(batch, deadline)?;
         while open > 0 {
             self.take_delivery(&mut places, &mut open, deadline)?;
         }
@@ -295,6 +296,7 @@ impl Work {
     }
 
     fn commit(&mut self, deadline: Instant) -> Result<(), PublishError> {
+        self.producer.settle();
         loop {
             let Err(error) = self.producer.commit_transaction(SLICE) else {
                 self.producer.context().common.works();
