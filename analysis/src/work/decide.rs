@@ -198,7 +198,7 @@ impl Decider {
                     }
                 }
             }
-            Event::Ended(ticket) => self.ended(now, ticket),
+            Event::Ended(tickets) => tickets.into_iter().for_each(|ticket| self.ended(now, ticket)),
             Event::Committed => self.committed(),
             Event::NotCommitted => {
                 if let Some(Publishing { lane, .. }) = self.publishing.take() {

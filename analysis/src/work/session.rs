@@ -247,14 +247,15 @@ impl Session<'_> {
         for of_image in buffers {
             self.reading.buffers.give(of_image);
         }
+        let ended = outcomes.iter().map(|(ticket, _)| *ticket).collect();
         for (ticket, outcome) in outcomes {
             if let Some(held) = self.images.get_mut(&ticket) {
                 held.begun(begun);
             }
             // Of one that has its result already (it came too late) or is somebody else's now, nothing comes.
             self.finish(ticket, outcome);
-            self.step(Event::Ended(ticket));
         }
+        self.step(Event::Ended(ended));
     }
 
     fn told(&mut self, told: Told) {
@@ -269,7 +270,7 @@ impl Session<'_> {
                     Err(bad) => {
                         held.ready(None);
                         self.finish(ticket, Err(bad));
-                        self.step(Event::Ended(ticket));
+                        self.step(Event::Ended(vec![ticket]));
                     }
                 }
             }

@@ -1,12 +1,13 @@
 //! From an image's message to its result, read committed, for single images at half of what the workers sustain; against the
-//! same image worked alone plus two transactional round trips of the broker, one for the message and one for the result.
+//! same image worked alone plus two transactional round trips of the broker, one for the message and one for the result. A round
+//! trip is what each of both makes: published in a transaction, and read committed by somebody who waits for it.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use lightrail_topics::events::{Image, StageTimes, Start};
 use lightrail_topics::kafka::{Publisher, Timeouts};
-use lightrail_topics::{Millis, message};
+use lightrail_topics::{Millis, Topic, message};
 
 use super::alone::Alone;
 use super::rates::Trials;
@@ -41,7 +42,8 @@ pub(super) async fn measure(
     other.init(SILENCE).await?;
     let start = Start { mover: "bench".parse()?, from: Millis(0), at: Millis(0) };
     let round_trip = message::start(&start, "bench", Millis(0));
-    let (mut published, mut round_trips) = (Vec::with_capacity(count), Vec::new());
+    let mut back = stand.reader(Topic::Requests).await?;
+    let (mut published, mut ended, mut round_trips) = (Vec::with_capacity(count), Vec::new(), Vec::new());
     // The first ones, while trials are compiled and connections made, are not counted and not waited behind.
     let (first, counted) = given.split_at(WARM.min(given.len()));
     stand.publish(first).await?;
@@ -54,6 +56,8 @@ pub(super) async fn measure(
             if number % ROUND_TRIP_EVERY == 0 {
                 let begun = Instant::now();
                 other.publish(vec![round_trip.clone()]).await?;
+                ended.push(begun.elapsed().as_secs_f64() * 1e3);
+                back.next().await.context("the reader has ended")??;
                 round_trips.push(begun.elapsed().as_secs_f64() * 1e3);
                 tick.tick().await;
             }
@@ -87,6 +91,7 @@ pub(super) async fn measure(
             &[one_alone],
         ),
         Row::alone("a transactional round trip of the broker meanwhile", "ms", &round_trips),
+        Row::alone("of that: until its transaction was ended", "ms", &ended),
         Row::against(format!("{what}, p50; {peer}"), "ms", &[p50], &[allowed], Bar::AtMost(1.0)),
         Row::against(format!("{what}, p99; {peer}"), "ms", &[p99], &[allowed], Bar::AtMost(TAIL)),
     ];

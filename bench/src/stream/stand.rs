@@ -12,7 +12,9 @@ use lightrail_compose::process::{Proc, tail};
 use lightrail_compose::{Kafka, KafkaOptions, manifests, services, wait};
 use lightrail_tests::Settings;
 use lightrail_topics::events::{Image, IndexState, Indexed, RunManifest, Trial};
-use lightrail_topics::kafka::{Admin, Connection, Publisher, Timeouts, read_to_end};
+use lightrail_topics::kafka::{
+    Admin, Connection, Isolation, Offset, Publisher, Reader, Timeouts, read_to_end,
+};
 use lightrail_topics::{
     Event, Experiment, Generation, Message, Millis, RunKey, RunNumber, SiteName, SiteTopic, Topic, Topics,
     TrialNumber, decode, message,
@@ -165,8 +167,16 @@ impl Stand {
         Ok(begun.elapsed())
     }
 
-    fn progress(&self) -> anyhow::Result<lightrail_topics::kafka::Reader> {
-        use lightrail_topics::kafka::{Isolation, Offset, Reader};
+    /// Reads a topic, committed, from now on.
+    pub(super) async fn reader(&self, topic: Topic) -> anyhow::Result<Reader> {
+        let name = self.topics.name(topic);
+        let ends = Admin::new(&self.connection, LIMIT).watermarks(&name).await?;
+        let all: Vec<_> =
+            ends.into_iter().map(|(partition, _, end)| (name.clone(), partition, Offset::At(end))).collect();
+        Ok(Reader::assign(&self.connection, &all, Isolation::ReadCommitted)?)
+    }
+
+    fn progress(&self) -> anyhow::Result<Reader> {
         let name = self.topics.name(Topic::ImagesIndexed);
         let all: Vec<_> =
             (0..PARTITIONS).map(|partition| (name.clone(), partition, Offset::Beginning)).collect();

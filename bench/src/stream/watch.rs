@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use lightrail_topics::events::{Outcome, StageTimes};
-use lightrail_topics::kafka::{Admin, Isolation, Offset, Reader};
+use lightrail_topics::kafka::Reader;
 use lightrail_topics::{Event, ImageInTrial, Topic, Topics, decode};
 
 use super::stand::Stand;
@@ -29,12 +29,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Results that come from now on. Nobody works meanwhile.
     pub(super) async fn start(stand: &Stand) -> anyhow::Result<Self> {
-        let name = stand.topics.name(Topic::Results);
-        let admin = Admin::new(&stand.connection, Duration::from_secs(30));
-        let ends = admin.watermarks(&name).await?;
-        let all: Vec<_> =
-            ends.into_iter().map(|(partition, _, end)| (name.clone(), partition, Offset::At(end))).collect();
-        let reader = Reader::assign(&stand.connection, &all, Isolation::ReadCommitted)?;
+        let reader = stand.reader(Topic::Results).await?;
         Ok(Self { reader, topics: stand.topics.clone(), came: HashMap::new(), times: Vec::new() })
     }
 

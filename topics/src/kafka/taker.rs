@@ -235,6 +235,9 @@ impl Taker {
             .set("group.id", &settings.group)
             .set("group.instance.id", &settings.instance)
             .set("group.protocol", "classic")
+            // Who publishes goes from one partition to the next: neighbours belong to different members, so that what comes one
+            // after the other is worked side by side.
+            .set("partition.assignment.strategy", "roundrobin")
             .set("session.timeout.ms", session.to_string())
             // By its heartbeat's answer a member learns that another one waits to join.
             .set("heartbeat.interval.ms", (session / 10).clamp(100, 1000).to_string())

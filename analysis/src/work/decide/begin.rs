@@ -109,9 +109,13 @@ impl Decider {
         held.filter(|held| matches!(held.stage, Stage::Reading | Stage::Ready)).count()
     }
 
-    /// Whether more of a lane could be read than may be: the note on Kafka does not cover it.
-    pub(super) fn is_starved(&self, lane: Lane) -> bool {
-        self.under_way(lane) < self.settings.ahead && self.waiting(lane) > 0
+    /// Whether threads are about to wait for the note on Kafka: it covers nothing more of a lane, and little is under way.
+    pub(super) fn is_starved(&mut self, lane: Lane) -> bool {
+        if self.under_way(lane) >= self.settings.ahead.div_ceil(2) || self.waiting(lane) == 0 {
+            return false;
+        }
+        let mut lines = self.lanes[lane as usize].lines.values_mut();
+        !lines.any(|line| line.first_waiting().is_some_and(|held| line.covered(held.offset)))
     }
 
     /// Decides whether a reprocess batch may begin.

@@ -70,7 +70,7 @@ impl Decider {
     /// How far transactions begin apart: as far as the images that wait will wait anyway, and not at all where none does. Live
     /// results do not wait for images of the other lane.
     fn gather(&self) -> Duration {
-        let live = self.lane(Lane::Live).lines.values().any(|line| line.done() > 0);
+        let live = self.lane(Lane::Live).lines.values().any(|line| line.held().next().is_some());
         let waiting = self.waiting(if live { Lane::Live } else { Lane::Reprocess });
         let for_them = GATHER_FOR_EACH.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
         for_them.min(self.settings.gather)

@@ -29,7 +29,7 @@ fn one_image_is_read_worked_and_committed_without_waiting_for_others() {
     let at = Duration::from_millis(5);
     assert_eq!(decider.step(at, arrived(Lane::Live, 1)), [Action::Read(1)]);
     assert_eq!(decider.step(at, read(1)), [Action::Compute(1)]);
-    let actions = decider.step(at, Event::Ended(1));
+    let actions = decider.step(at, Event::Ended(vec![1]));
     let [Action::Commit(commit)] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!((&commit.tickets[..], commit.positions[0].1), (&[1][..], 2));
 }
@@ -43,11 +43,22 @@ fn results_are_gathered_while_images_wait_and_the_last_ones_do_not_wait() {
         decider.step(at, arrived(Lane::Live, ticket));
     }
     decider.step(at, read(1));
-    assert_eq!(decider.step(at, Event::Ended(1)), [Action::Read(2)], "five more wait for the next");
+    assert_eq!(decider.step(at, Event::Ended(vec![1])), [Action::Read(2)], "five more wait for the next");
     let gathered = Duration::from_millis(5 * 4);
     assert_eq!(decider.wake_at(), Some(gathered));
     let actions = decider.step(gathered, Event::Tick);
     assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets == [1]), "{actions:?}");
+}
+
+#[test]
+fn nothing_is_committed_for_what_waits_behind_enough_that_may_be_begun() {
+    let mut decider = Decider::new(Settings { ahead: 1, ..Settings::default() });
+    given(&mut decider, Lane::Live);
+    let at = Duration::from_millis(5);
+    // More than the note on Kafka lets be begun.
+    let actions: Vec<Action> =
+        (1..=20).flat_map(|ticket| decider.step(at, arrived(Lane::Live, ticket))).collect();
+    assert_eq!(actions, [Action::Read(1)], "and no transaction that would hold no result");
 }
 
 #[test]
@@ -59,10 +70,10 @@ fn where_no_image_waits_no_result_does() {
     decider.step(at, arrived(Lane::Live, 2));
     decider.step(at, read(1));
     decider.step(at, read(2));
-    let actions = decider.step(at, Event::Ended(1));
+    let actions = decider.step(at, Event::Ended(vec![1]));
     let [Action::Compute(2), Action::Commit(commit)] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!(commit.tickets, [1]);
-    assert_eq!(decider.step(at, Event::Ended(2)), [], "one transaction at a time");
+    assert_eq!(decider.step(at, Event::Ended(vec![2])), [], "one transaction at a time");
     let actions = decider.step(at, Event::Committed);
     assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets == [2]), "{actions:?}");
 }
@@ -92,7 +103,7 @@ fn a_reprocess_batch_waits_for_live_images_and_for_the_live_groups_lag() {
     let later = now + Duration::from_millis(600);
     assert_eq!(decider.step(later, Event::Tick), [], "a live image is here");
     assert_eq!(decider.step(later, read(2)), [Action::Compute(2)]);
-    let actions = decider.step(later, Event::Ended(2));
+    let actions = decider.step(later, Event::Ended(vec![2]));
     assert!(matches!(&actions[..], [Action::Look, Action::Commit(_)]), "{actions:?}");
     assert_eq!(decider.step(later, Event::Looked { lag: 1, workers: 2 }), [Action::Compute(1)]);
     // A live image that comes now is next, whatever of the reprocess lane is ready.
@@ -100,7 +111,7 @@ fn a_reprocess_batch_waits_for_live_images_and_for_the_live_groups_lag() {
     assert_eq!(decider.step(later, read(3)), []);
     assert_eq!(decider.step(later, arrived(Lane::Live, 4)), [Action::Read(4)]);
     assert_eq!(decider.step(later, read(4)), []);
-    assert_eq!(decider.step(later, Event::Ended(1)), [Action::Compute(4)]);
+    assert_eq!(decider.step(later, Event::Ended(vec![1])), [Action::Compute(4)]);
 }
 
 #[test]
@@ -122,7 +133,7 @@ fn a_slow_image_holds_up_its_own_partition_for_its_limit_only() {
     };
     assert_eq!(commit.tickets, [1]);
     decider.step(LIMIT, Event::Committed);
-    let actions = decider.step(LIMIT, Event::Ended(2));
+    let actions = decider.step(LIMIT, Event::Ended(vec![2]));
     assert!(matches!(&actions[..], [Action::Commit(commit)] if commit.tickets == [2]), "{actions:?}");
     decider.step(LIMIT, Event::Committed);
     // The stage never comes back.
@@ -152,8 +163,50 @@ fn who_is_asked_to_leave_finishes_what_is_begun_and_forgets_the_rest() {
     decider.step(Duration::ZERO, arrived(Lane::Live, 2));
     assert_eq!(decider.step(Duration::ZERO, Event::Leave(Why::Asked)), [Action::Forget(2)]);
     assert_eq!(decider.step(Duration::ZERO, read(1)), [Action::Compute(1)]);
-    let actions = decider.step(Duration::ZERO, Event::Ended(1));
+    let actions = decider.step(Duration::ZERO, Event::Ended(vec![1]));
     let [Action::Commit(commit)] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!(commit.positions, [(0, 2, Note { until: 2, ..Note::CLEAN })], "nothing is suspected");
     assert_eq!(decider.step(Duration::ZERO, Event::Committed), [Action::Left(Why::Asked)]);
+}
+
+/// Has a worker take a hundred images in each of four partitions, all at once, four at a time, and tells how many results each
+/// transaction held.
+#[test]
+fn a_backlog_is_committed_in_few_transactions() {
+    let mut decider = Decider::new(Settings { ahead: 8, threads: 4, ..Settings::default() });
+    let starts = || (0..4).map(|partition| Start { partition, next: 0, note: Note::CLEAN }).collect();
+    for lane in Lane::ALL {
+        decider.step(Duration::ZERO, Event::Given(lane, starts()));
+        decider.step(Duration::ZERO, Event::Committed);
+    }
+    let (mut commits, mut computing) = (Vec::new(), Vec::new());
+    let mut step = |now: Duration, event: Event, computing: &mut Vec<Ticket>| {
+        let mut actions = decider.step(now, event);
+        while let Some(action) = actions.pop() {
+            match action {
+                Action::Read(ticket) => actions.extend(decider.step(now, read(ticket))),
+                Action::Compute(ticket) => computing.push(ticket),
+                Action::Commit(commit) => {
+                    commits.push(commit.tickets.len());
+                    actions.extend(decider.step(now, Event::Committed));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let mut now = Duration::from_millis(1);
+    for ticket in 0..400 {
+        let (partition, offset) =
+            (i32::try_from(ticket / 100).unwrap(), i64::try_from(ticket % 100).unwrap());
+        let event = Event::Arrived { lane: Lane::Live, partition, offset, ticket, done: false };
+        step(now, event, &mut computing);
+    }
+    while !computing.is_empty() {
+        now += Duration::from_millis(28);
+        let ended = std::mem::take(&mut computing);
+        step(now, Event::Ended(ended), &mut computing);
+    }
+    assert_eq!(commits.iter().sum::<usize>(), 400);
+    let in_large_ones: usize = commits.iter().filter(|results| **results >= 30).sum();
+    assert!(in_large_ones >= 250 && commits.len() <= 25, "{commits:?}");
 }

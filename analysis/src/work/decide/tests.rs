@@ -306,7 +306,7 @@ impl World {
         worker.reading.remove(&ticket);
         if self.natures[&worker.images[&ticket]] == Nature::Unreadable {
             worker.outcomes.insert(ticket, Outcome::Worked);
-            self.step(at, Event::Ended(ticket));
+            self.step(at, Event::Ended(vec![ticket]));
         } else {
             self.step(at, Event::Read { ticket, limit: LIMIT });
         }
@@ -329,7 +329,7 @@ impl World {
         }
         worker.computing.remove(&ticket);
         worker.outcomes.entry(ticket).or_insert(Outcome::Worked);
-        self.step(at, Event::Ended(ticket));
+        self.step(at, Event::Ended(vec![ticket]));
     }
 
     fn disturb(&mut self, at: usize) {

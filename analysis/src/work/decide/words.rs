@@ -107,8 +107,8 @@ pub enum Event {
         /// How long.
         limit: Duration,
     },
-    /// An image has its result.
-    Ended(Ticket),
+    /// Images have their results: those that a thread took together.
+    Ended(Vec<Ticket>),
     /// The last commit stands on Kafka.
     Committed,
     /// Nothing of the last commit stands on Kafka.
