@@ -9,6 +9,7 @@ mod processor;
 mod report;
 mod stream;
 mod trigger;
+mod trip;
 
 use std::process::Command;
 

@@ -34,7 +34,7 @@ pub const READ_BACK: [Topic; 4] =
 const TRANSACTION: usize = 500;
 /// How long a transaction waits after the one before it. It costs this process and the broker the same whether it holds one
 /// file or twenty; three messages in one, which are more than one file's end, are many.
-const GATHER: Gather = Gather::new(Duration::from_millis(8), Duration::from_millis(50), 3);
+const GATHER: Gather = Gather::new(Duration::from_millis(3), Duration::from_millis(50), 3);
 /// A rival joins our group before it fences our producer, and that ends our intake, and with it this, within two
 /// heartbeats. Who is still here after that was not fenced by a rival.
 const TWO_HEARTBEATS: Duration = Duration::from_secs(7);

@@ -167,7 +167,7 @@ struct Batch {
 /// How many inputs are taken into one batch at the most: the price of a lost one stays small.
 const BATCH: usize = 512;
 /// How long a commit waits after the one before it; two inputs in one are many.
-const GATHER: Gather = Gather::new(Duration::from_millis(8), Duration::from_millis(25), 2);
+const GATHER: Gather = Gather::new(Duration::from_millis(1), Duration::from_millis(25), 2);
 /// How often time alone is looked at, when no delay is due sooner.
 const TICK: Duration = Duration::from_millis(500);
 

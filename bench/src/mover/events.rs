@@ -8,11 +8,12 @@ use anyhow::Context as _;
 use lightrail_mover::clock::{Clock as _, SystemClock};
 use lightrail_tests::Stage;
 use lightrail_tests::stage::random;
-use lightrail_topics::events::{FileEvent, Start};
-use lightrail_topics::kafka::{Admin, Connection, Isolation, Offset, Publisher, Reader, Timeouts};
-use lightrail_topics::{Event, Millis, Topic, decode, message};
+use lightrail_topics::events::FileEvent;
+use lightrail_topics::kafka::{Admin, Connection, Isolation, Offset, Reader};
+use lightrail_topics::{Event, Topic, decode};
 
 use crate::report::{Bar, Row};
+use crate::trip::RoundTrip;
 
 pub(super) async fn measure(stage: &Stage, quick: bool) -> anyhow::Result<Vec<Row>> {
     let connection = Connection::plain(stage.bootstrap(), "bench");
@@ -26,11 +27,7 @@ pub(super) async fn measure(stage: &Stage, quick: bool) -> anyhow::Result<Vec<Ro
         .map(|partition| (topic.clone(), partition, Offset::Beginning))
         .collect();
     let mut reader = Reader::assign(&connection, &all, Isolation::ReadCommitted)?;
-    let publisher = Publisher::start(&connection, &stage.topics, "bench", Timeouts::default())?;
-    publisher.init(Duration::from_secs(30)).await?;
-    // A start of a mover that is none: nobody minds.
-    let start = Start { mover: "bench".parse()?, from: Millis(0), at: Millis(0) };
-    let round_trip = message::start(&start, "bench", Millis(0));
+    let mut round_trip = RoundTrip::start(&connection, &stage.topics).await?;
 
     let (mut ours, mut peers) = (Vec::new(), Vec::new());
     for round in 0..if quick { 5 } else { 21 } {
@@ -51,7 +48,7 @@ pub(super) async fn measure(stage: &Stage, quick: bool) -> anyhow::Result<Vec<Ro
         });
         let took = seen.await.context("no event")??;
         let begun = Instant::now();
-        publisher.publish(vec![round_trip.clone()]).await?;
+        round_trip.make().await?;
         let mut flushed = tempfile::NamedTempFile::new_in(stage.journal())?;
         flushed.write_all(&random(4096))?;
         flushed.as_file().sync_data()?;

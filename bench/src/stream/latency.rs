@@ -1,19 +1,17 @@
 //! From an image's message to its result, read committed, for single images at half of what the workers sustain; against the
-//! same image worked alone plus two transactional round trips of the broker, one for the message and one for the result. A round
-//! trip is what each of both makes: published in a transaction, and read committed by somebody who waits for it.
+//! same image worked alone plus two transactional round trips of the broker, one for the message and one for the result.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use lightrail_topics::events::{Image, StageTimes, Start};
-use lightrail_topics::kafka::{Publisher, Timeouts};
-use lightrail_topics::{Millis, Topic, message};
+use lightrail_topics::events::{Image, StageTimes};
 
 use super::alone::Alone;
 use super::rates::Trials;
 use super::stand::Stand;
 use super::watch::Watch;
 use crate::report::{Bar, Row, median, percentile};
+use crate::trip::RoundTrip;
 
 const SILENCE: Duration = Duration::from_secs(30);
 /// Images that make the workers ready.
@@ -38,12 +36,8 @@ pub(super) async fn measure(
     let given = trials.images(&images[..images.len().min(count)], count)?;
     stand.start_workers(2, None).await?;
     let mut watch = Watch::start(stand).await?;
-    let other = Publisher::start(&stand.connection, &stand.topics, "bench-round-trip", Timeouts::default())?;
-    other.init(SILENCE).await?;
-    let start = Start { mover: "bench".parse()?, from: Millis(0), at: Millis(0) };
-    let round_trip = message::start(&start, "bench", Millis(0));
-    let mut back = stand.reader(Topic::Requests).await?;
-    let (mut published, mut ended, mut round_trips) = (Vec::with_capacity(count), Vec::new(), Vec::new());
+    let mut round_trip = RoundTrip::start(&stand.connection, &stand.topics).await?;
+    let (mut published, mut round_trips) = (Vec::with_capacity(count), Vec::new());
     // The first ones, while trials are compiled and connections made, are not counted and not waited behind.
     let (first, counted) = given.split_at(WARM.min(given.len()));
     stand.publish(first).await?;
@@ -54,11 +48,7 @@ pub(super) async fn measure(
         for (number, image) in counted.iter().enumerate() {
             tick.tick().await;
             if number % ROUND_TRIP_EVERY == 0 {
-                let begun = Instant::now();
-                other.publish(vec![round_trip.clone()]).await?;
-                ended.push(begun.elapsed().as_secs_f64() * 1e3);
-                back.next().await.context("the reader has ended")??;
-                round_trips.push(begun.elapsed().as_secs_f64() * 1e3);
+                round_trips.push(round_trip.make().await?.as_secs_f64() * 1e3);
                 tick.tick().await;
             }
             published.push(Instant::now());
@@ -91,7 +81,6 @@ pub(super) async fn measure(
             &[one_alone],
         ),
         Row::alone("a transactional round trip of the broker meanwhile", "ms", &round_trips),
-        Row::alone("of that: until its transaction was ended", "ms", &ended),
         Row::against(format!("{what}, p50; {peer}"), "ms", &[p50], &[allowed], Bar::AtMost(1.0)),
         Row::against(format!("{what}, p99; {peer}"), "ms", &[p99], &[allowed], Bar::AtMost(TAIL)),
     ];

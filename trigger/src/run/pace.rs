@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// What comes together is decided together: nothing has come for so long,
-const QUIET: Duration = Duration::from_millis(2);
+const QUIET: Duration = Duration::from_millis(1);
 /// or the first of it came so long ago.
 const SETTLE: Duration = Duration::from_millis(25);
 /// What follows from the time alone follows so late at most.
