@@ -322,8 +322,9 @@ impl Service {
                 }
                 () = tokio::time::sleep_until(pace.due().into()) => {
                     while work.tasks.try_join_next().is_some() {}
+                    let begun = Instant::now();
                     let follows = self.act(&publisher, &mut book, &mut work).await?;
-                    pace.planned(Instant::now(), follows);
+                    pace.planned(Instant::now(), begun.elapsed(), follows);
                     self.say_counts(&publisher, &book, &mut counting, work.epoch).await?;
                 }
             }

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// What comes together is decided together: nothing has come for so long,
-const QUIET: Duration = Duration::from_millis(1);
+/// What comes together is decided together: nothing has come for as long as the last step took, and for so long at most,
+const QUIET: Duration = Duration::from_millis(2);
 /// or the first of it came so long ago.
 const SETTLE: Duration = Duration::from_millis(25);
 /// What follows from the time alone follows so late at most.
@@ -14,6 +14,7 @@ const PLANS_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     planned: Instant,
+    took: Duration,
     /// The first and the last news since.
     news: Option<(Instant, Instant)>,
     at_once: bool,
@@ -22,7 +23,7 @@ pub(super) struct Pace {
 impl Pace {
     /// Everything is new.
     pub(super) fn new(now: Instant) -> Self {
-        Self { planned: now, news: None, at_once: true }
+        Self { planned: now, took: Duration::ZERO, news: None, at_once: true }
     }
 
     /// Something has come.
@@ -30,16 +31,16 @@ impl Pace {
         self.news = Some((self.news.map_or(now, |(first, _)| first), now));
     }
 
-    /// It was planned; whether something follows that was done by it.
-    pub(super) fn planned(&mut self, now: Instant, follows: bool) {
-        *self = Self { planned: now, news: None, at_once: follows };
+    /// It was planned and done, which took so long; whether something follows that was done by it.
+    pub(super) fn planned(&mut self, now: Instant, took: Duration, follows: bool) {
+        *self = Self { planned: now, took, news: None, at_once: follows };
     }
 
     /// When is to be planned next, if nothing more comes.
     pub(super) fn due(&self) -> Instant {
         match self.news {
             _ if self.at_once => self.planned,
-            Some((first, last)) => (last + QUIET).min(first + SETTLE),
+            Some((first, last)) => (last + self.took.min(QUIET)).min(first + SETTLE),
             None => self.planned + PLANS_EVERY,
         }
     }
@@ -55,12 +56,18 @@ mod tests {
         let at = |millis: u64| begin + Duration::from_millis(millis);
         let mut pace = Pace::new(begin);
         assert_eq!(pace.due(), begin, "what is there at the start is planned at once");
-        pace.planned(at(1), true);
+        pace.planned(at(1), Duration::from_micros(100), true);
         assert_eq!(pace.due(), at(1), "a step of our own is followed at once");
-        pace.planned(at(2), false);
+        pace.planned(at(2), Duration::from_micros(100), false);
         assert_eq!(pace.due(), at(1002));
         pace.news(at(10));
-        assert_eq!(pace.due(), at(12));
+        assert_eq!(pace.due(), at(10) + Duration::from_micros(100), "a step that takes nothing is not saved");
+        pace.planned(at(110), Duration::from_millis(100), false);
+        pace.news(at(112));
+        assert_eq!(pace.due(), at(114));
+        pace.planned(at(214), Duration::from_millis(100), false);
+        let at = |millis: u64| begin + Duration::from_millis(204 + millis);
+        pace.news(at(10));
         for millis in 11..200 {
             pace.news(at(millis));
         }
