@@ -1,6 +1,6 @@
 //! Measures Lightrail against its peers: each figure is a ratio of medians from interleaved runs on the same servers with
 //! the same settings. Decides nothing about passing: a bar that does not hold is printed as that. Each scenario runs in a program
-//! with the allocator of what it measures, since parts of both sides run in it; `bench/run` starts the one after the other.
+//! with the allocator of what it measures, since parts of both sides run in it; the one starts the other.
 
 mod analysis;
 mod journal;
