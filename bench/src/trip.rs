@@ -10,6 +10,19 @@ use lightrail_topics::{Message, Millis, Topic, Topics, message};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Reads what is committed to a topic from now on.
+pub(crate) async fn from_now_on(
+    connection: &Connection,
+    topics: &Topics,
+    topic: Topic,
+) -> anyhow::Result<Reader> {
+    let name = topics.name(topic);
+    let ends = Admin::new(connection, LIMIT).watermarks(&name).await?;
+    let all: Vec<_> =
+        ends.into_iter().map(|(partition, _, end)| (name.clone(), partition, Offset::At(end))).collect();
+    Ok(Reader::assign(connection, &all, Isolation::ReadCommitted)?)
+}
+
 /// Who publishes, and who waits.
 pub(crate) struct RoundTrip {
     publisher: Publisher,
@@ -22,11 +35,7 @@ impl RoundTrip {
     pub(crate) async fn start(connection: &Connection, topics: &Topics) -> anyhow::Result<Self> {
         let publisher = Publisher::start(connection, topics, "bench-round-trip", Timeouts::default())?;
         publisher.init(LIMIT).await?;
-        let name = topics.name(Topic::Requests);
-        let ends = Admin::new(connection, LIMIT).watermarks(&name).await?;
-        let all: Vec<_> =
-            ends.into_iter().map(|(partition, _, end)| (name.clone(), partition, Offset::At(end))).collect();
-        let back = Reader::assign(connection, &all, Isolation::ReadCommitted)?;
+        let back = from_now_on(connection, topics, Topic::Requests).await?;
         let start = Start { mover: "bench-round-trip".parse()?, from: Millis(0), at: Millis(0) };
         Ok(Self { publisher, back, message: message::start(&start, "bench", Millis(0)) })
     }

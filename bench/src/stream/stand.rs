@@ -167,15 +167,6 @@ impl Stand {
         Ok(begun.elapsed())
     }
 
-    /// Reads a topic, committed, from now on.
-    pub(super) async fn reader(&self, topic: Topic) -> anyhow::Result<Reader> {
-        let name = self.topics.name(topic);
-        let ends = Admin::new(&self.connection, LIMIT).watermarks(&name).await?;
-        let all: Vec<_> =
-            ends.into_iter().map(|(partition, _, end)| (name.clone(), partition, Offset::At(end))).collect();
-        Ok(Reader::assign(&self.connection, &all, Isolation::ReadCommitted)?)
-    }
-
     fn progress(&self) -> anyhow::Result<Reader> {
         let name = self.topics.name(Topic::ImagesIndexed);
         let all: Vec<_> =

@@ -10,6 +10,7 @@ use lightrail_topics::kafka::Reader;
 use lightrail_topics::{Event, ImageInTrial, Topic, Topics, decode};
 
 use super::stand::Stand;
+use crate::trip::from_now_on;
 
 /// A result that came.
 pub(super) struct Came {
@@ -29,7 +30,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Results that come from now on. Nobody works meanwhile.
     pub(super) async fn start(stand: &Stand) -> anyhow::Result<Self> {
-        let reader = stand.reader(Topic::Results).await?;
+        let reader = from_now_on(&stand.connection, &stand.topics, Topic::Results).await?;
         Ok(Self { reader, topics: stand.topics.clone(), came: HashMap::new(), times: Vec::new() })
     }
 
