@@ -1,6 +1,7 @@
 //! Sees to it that an interrupted program leaves nothing behind: a small shell that waits for this process's end, however
 //! it ends (also SIGKILL, also a panic that aborts), and then removes what was started: containers, processes, mounts, folders.
 //! It finds processes by a mark in their environment, so it also finds what they forked. It touches nothing without the mark.
+//! The Docker engine, which several such programs may use, has a mark of its own, and the last of them ends it.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -35,10 +36,15 @@ while [ $tries -lt 200 ]; do
 done
 printf %s "$mounts" | while read -r path; do umount "$path" 2>/dev/null || umount -l "$path" 2>/dev/null; done
 printf %s "$folders" | while read -r path; do rm -rf --one-file-system -- "$path"; done
-if [ -n "$engine" ] && [ "$(cat "/proc/$engine/comm")" = dockerd ] && [ -z "$(docker ps --quiet)" ]; then
-  kill -TERM "$engine"
-fi
+[ -z "$engine" ] || flock --exclusive --wait 5 "$engine" sh -c '
+[ -z "$(docker ps --quiet)" ] || exit
+for pid in $(grep -lzsxF LIGHTRAIL_ENGINE=ours /proc/[0-9]*/environ | cut -d/ -f3); do
+  [ "$(cat "/proc/$pid/comm")" = dockerd ] && kill -TERM "$pid" && while kill -0 "$pid"; do sleep 0.1; done
+done'
 "#;
+
+/// What an engine that we started has in its environment, and nothing else that we start.
+pub const ENGINE_MARK: (&str, &str) = ("LIGHTRAIL_ENGINE", "ours");
 
 static KEEPER: OnceLock<Mutex<Option<ChildStdin>>> = OnceLock::new();
 
@@ -68,9 +74,10 @@ pub fn remove_container(name: &str) {
     say("container", name);
 }
 
-/// Has the Docker engine with this process id ended after this process, unless somebody else uses it by then.
-pub fn end_engine(pid: u32) {
-    say("engine", pid);
+/// Has an engine with [`ENGINE_MARK`] ended after this process, unless somebody else has a container in it or a lock on this
+/// file by then: who uses an engine has a shared one, and the last who does ends it.
+pub fn end_engine(lock: &Path) {
+    say("engine", lock.display());
 }
 
 fn start() -> Option<ChildStdin> {

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-/// A wait that doubles while much comes, and is at its least again with the first that holds little: what comes now and then,
-/// or in one burst, waits for nearly nothing; what keeps coming is served together.
+/// A wait that doubles with each that holds much, and is at its least again with the first that holds little, or
+/// when nothing came while it lasted: what comes now and then or in one burst, and the few steps of a file that comes alone,
+/// wait for nearly nothing; what keeps coming is served together.
 #[derive(Debug)]
 pub(crate) struct Gather {
     least: Duration,
@@ -24,6 +25,11 @@ impl Gather {
         self.wait = if held < self.much { self.least } else { self.wait.saturating_mul(2).min(self.most) };
         self.wait
     }
+
+    /// Nothing came while the last wait lasted.
+    pub(crate) fn in_vain(&mut self) {
+        self.wait = self.least;
+    }
 }
 
 #[cfg(test)]
@@ -36,5 +42,16 @@ mod tests {
         let mut gather = Gather::new(ms(5), ms(50), 4);
         let waits = [1, 36, 2, 4, 9, 20, 40, 500, 3].map(|held| gather.after(held));
         assert_eq!(waits, [5, 10, 5, 10, 20, 40, 50, 50, 5].map(ms));
+    }
+
+    #[test]
+    fn a_wait_in_vain_is_not_made_longer_however_much_comes_after_it() {
+        let ms = Duration::from_millis;
+        let mut gather = Gather::new(ms(5), ms(50), 4);
+        let waits = [9, 9, 9].map(|held| {
+            gather.in_vain();
+            gather.after(held)
+        });
+        assert_eq!(waits, [ms(10); 3]);
     }
 }

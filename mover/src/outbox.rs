@@ -33,8 +33,8 @@ pub const READ_BACK: [Topic; 4] =
 /// How many messages one transaction takes at the most.
 const TRANSACTION: usize = 500;
 /// How long a transaction waits after the one before it. It costs this process and the broker the same whether it holds one
-/// file or twenty; three messages in one, which are more than one file's end, are many.
-const GATHER: Gather = Gather::new(Duration::from_millis(3), Duration::from_millis(50), 3);
+/// file or twenty; three messages in one, which one file.s end has, are many.
+const GATHER: Gather = Gather::new(Duration::from_millis(2), Duration::from_millis(50), 3);
 /// A rival joins our group before it fences our producer, and that ends our intake, and with it this, within two
 /// heartbeats. Who is still here after that was not fenced by a rival.
 const TWO_HEARTBEATS: Duration = Duration::from_secs(7);
@@ -150,11 +150,14 @@ pub async fn publish(
     let (mut gather, mut gathered) = (GATHER, Instant::now());
     loop {
         if waiting.is_empty() {
+            tokio::time::sleep_until(gathered).await;
+            if messages.is_empty() {
+                gather.in_vain();
+            }
             match messages.recv().await {
                 Some(more) => waiting.extend(more),
                 None => return OutboxEnd::Stopped,
             }
-            tokio::time::sleep_until(gathered).await;
         }
         while let Ok(more) = messages.try_recv() {
             waiting.extend(more);
