@@ -62,7 +62,7 @@ pub struct Line {
     held: VecDeque<Held>,
     /// How many from the front are begun or done.
     begun: usize,
-    /// How many images the next note covers beyond the position.
+    /// How many images the next note covers beyond those that are begun.
     window: i64,
 }
 
@@ -123,6 +123,27 @@ impl Line {
             0 => offset < noted.until,
             times => noted.alone == Some((offset, times + 1)),
         })
+    }
+
+    /// How many of those that wait the note on Kafka covers.
+    pub fn covers_waiting(&self) -> usize {
+        let until = self.noted.map_or(0, |noted| noted.until);
+        self.held.partition_point(|held| held.offset < until).saturating_sub(self.begun)
+    }
+
+    /// Whether more wait, and could be begun, than the note on Kafka covers.
+    pub fn is_limited(&self) -> bool {
+        self.begun < BEHIND && self.waiting() > self.covers_waiting()
+    }
+
+    /// Whether half of what the note on Kafka let be begun is begun, and more waits than it covers.
+    pub fn is_short(&self) -> bool {
+        self.is_limited() && 2 * self.covers_waiting() <= self.window()
+    }
+
+    /// How many images the next note covers beyond those that are begun.
+    pub fn window(&self) -> usize {
+        usize::try_from(self.window).unwrap_or(usize::MAX)
     }
 
     /// How often the image was begun by workers that ended before they had its result.
@@ -201,6 +222,12 @@ impl Line {
         self.begun = self.begun.saturating_sub(count);
         self.next = next;
         self.noted = Some(note);
-        self.window = (2 * i64::try_from(count).unwrap_or(i64::MAX)).clamp(*WINDOW.start(), *WINDOW.end());
+        // What has kept more from being begun is made wider, what has not need not be.
+        let wanted = if self.is_limited() {
+            2 * self.window
+        } else {
+            2 * i64::try_from(count).unwrap_or(i64::MAX / 2)
+        };
+        self.window = wanted.clamp(*WINDOW.start(), *WINDOW.end());
     }
 }

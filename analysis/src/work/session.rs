@@ -86,8 +86,9 @@ struct Session<'a> {
     end: Option<End>,
 }
 
-/// Records that came and are not begun, above which no more are taken.
-const WAITING: usize = 2000;
+/// Records that came and are not begun, above which no more are taken, until half are left: enough small images for the second
+/// that the client may then take to fetch again.
+const WAITING: usize = 8000;
 
 /// Joins, works, and leaves.
 pub(super) async fn session(life: &Life, crew: &mut Crew) -> End {

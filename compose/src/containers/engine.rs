@@ -33,10 +33,7 @@ pub(super) async fn up() -> anyhow::Result<()> {
     if answers().await {
         return Ok(());
     }
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "no Docker engine answers, and only root can start one"
-    );
+    ensure!(rustix::process::geteuid().is_root(), "no Docker engine answers, and only root can start one");
     start()?;
     wait::until("the Docker engine to answer", UP_WITHIN, async || answers().await.then_some(())).await
 }

@@ -118,6 +118,8 @@ const SLICE: Duration = Duration::from_secs(1);
 /// fetching of them has ended.
 const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 const LETS_GO_WITHIN: Duration = Duration::from_millis(200);
+/// How long a full channel is waited for before the partitions are paused.
+const HAS_ROOM_WITHIN: Duration = Duration::from_millis(100);
 
 impl Assignments {
     fn give(
@@ -246,6 +248,9 @@ impl Taker {
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
             .set("fetch.wait.max.ms", "100")
+            // What a pause throws away has to be fetched again: little is fetched ahead, and looked after often.
+            .set("queued.min.messages", "1000")
+            .set("fetch.queue.backoff.ms", "20")
             .set("statistics.interval.ms", "5000");
         let (sender, events) = mpsc::unbounded_channel();
         let flag = || Arc::new(AtomicBool::new(false));
@@ -284,7 +289,8 @@ impl Taker {
         Ok((Self { stop, leaves, paused, ended }, Taken { events, waiting }))
     }
 
-    /// Takes no more records until [`Self::resume`]; the member stays in its group.
+    /// Takes no more records until [`Self::resume`]; the member stays in its group. After that the client may take up to a second
+    /// before it fetches again.
     pub fn pause(&self) {
         self.paused.store(true, Ordering::Relaxed);
     }
@@ -332,6 +338,7 @@ impl PollLoop {
     fn run(&mut self) {
         // Who sees that it is to stop sees whether it is to leave.
         while !self.stop.load(Ordering::Acquire) && !self.events.is_closed() {
+            self.wait_for_room();
             self.apply_pause();
             let event = match self.consumer.poll(Duration::from_millis(100)) {
                 None => None,
@@ -379,6 +386,19 @@ impl PollLoop {
         let is = || self.consumer.context().group.assigned.load(Ordering::Relaxed);
         while is() != assigned && Instant::now() < until {
             let _ = self.consumer.poll(Duration::from_millis(20));
+        }
+    }
+
+    /// A full channel is mostly half empty again soon: a pause would throw fetched records away, and after it the client may
+    /// take a second to fetch again.
+    fn wait_for_room(&self) {
+        let waiting = || self.waiting.load(Ordering::Relaxed);
+        if self.pause_applied || waiting() < self.capacity {
+            return;
+        }
+        let until = Instant::now() + HAS_ROOM_WITHIN;
+        while waiting() > self.capacity / 2 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -109,13 +109,13 @@ impl Decider {
         held.filter(|held| matches!(held.stage, Stage::Reading | Stage::Ready)).count()
     }
 
-    /// Whether threads are about to wait for the note on Kafka: it covers nothing more of a lane, and little is under way.
-    pub(super) fn is_starved(&mut self, lane: Lane) -> bool {
-        if self.under_way(lane) >= self.settings.ahead.div_ceil(2) || self.waiting(lane) == 0 {
-            return false;
-        }
-        let mut lines = self.lanes[lane as usize].lines.values_mut();
-        !lines.any(|line| line.first_waiting().is_some_and(|held| line.covered(held.offset)))
+    /// Whether threads would soon wait for the note on Kafka: half of what it let be begun is begun, and more waits than it covers.
+    /// The other half keeps them busy while the next one is on its way; with nothing done yet that waits until they are about to.
+    pub(super) fn is_starved(&self, lane: Lane) -> bool {
+        let lines = || self.lane(lane).lines.values();
+        let limited: usize = lines().filter(|line| line.is_limited()).map(Line::window).sum();
+        let is_short = limited > 0 && 2 * lines().map(Line::covers_waiting).sum::<usize>() <= limited;
+        is_short && (lines().any(|line| line.done() > 0) || 2 * self.under_way(lane) < self.settings.ahead)
     }
 
     /// Decides whether a reprocess batch may begin.

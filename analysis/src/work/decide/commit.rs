@@ -103,7 +103,8 @@ impl Decider {
             let wanted = if leaving {
                 line.unclean()
             } else {
-                let waiting = line.first_waiting().filter(|held| !line.covered(held.offset));
+                let waiting =
+                    line.first_waiting().filter(|held| !line.covered(held.offset) || line.is_short());
                 line.is_fresh()
                     || waiting
                         .is_some_and(|held| line.begun_before(held.offset) == 0 || chosen == Some(*partition))
