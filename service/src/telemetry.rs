@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -36,7 +37,29 @@ pub fn metrics() -> PrometheusHandle {
     METRICS
         .get_or_init(|| {
             let builder = || PrometheusBuilder::new();
-            builder().install_recorder().unwrap_or_else(|_| builder().build_recorder().handle())
+            match builder().install_recorder() {
+                Ok(metrics) => {
+                    sum_up(metrics.clone());
+                    metrics
+                }
+                Err(_) => builder().build_recorder().handle(),
+            }
         })
         .clone()
+}
+
+/// How often what was recorded is put into its summaries.
+const SUMMED_UP_EVERY: Duration = Duration::from_secs(5);
+
+/// Until then each value that was recorded is kept by itself: a process that nobody asks for its metrics would grow for ever.
+fn sum_up(metrics: PrometheusHandle) {
+    let every = move || {
+        loop {
+            std::thread::sleep(SUMMED_UP_EVERY);
+            metrics.run_upkeep();
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("metrics".to_owned()).spawn(every) {
+        tracing::warn!(%error, "metrics are summed up only when they are asked for");
+    }
 }
