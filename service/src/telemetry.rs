@@ -55,7 +55,7 @@ const SUMMED_UP_EVERY: Duration = Duration::from_secs(5);
 fn sum_up(metrics: PrometheusHandle) {
     let every = move || {
         loop {
-            std::thread::sleep(SUMMED_UP_EVERY);
+            std::thread::park_timeout(SUMMED_UP_EVERY);
             metrics.run_upkeep();
         }
     };

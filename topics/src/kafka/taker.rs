@@ -2,7 +2,9 @@
 //! assignment, and lets partitions go only when its user has let them go or a limit has passed. Positions are committed by
 //! a [`super::Publisher`] together with what came of them, never here; nor is a lost position guessed.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+mod waiting;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ use super::error::KafkaError;
 use super::group::GroupMetadata;
 use super::reader::{fault_or, record, spawn};
 use crate::record::Record;
+use waiting::Waiting;
 
 /// How work is taken.
 #[derive(Clone, Debug)]
@@ -85,7 +88,7 @@ pub struct Release {
 #[derive(Debug)]
 pub struct Taken {
     events: mpsc::UnboundedReceiver<TakerEvent>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
 }
 
 impl Taken {
@@ -93,7 +96,7 @@ impl Taken {
     pub async fn next(&mut self) -> Option<TakerEvent> {
         let event = self.events.recv().await;
         if let Some(TakerEvent::Record(_)) = event {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.waiting.one_less();
         }
         event
     }
@@ -268,13 +271,12 @@ impl Taker {
         let consumer: BaseConsumer<Context<Assignments>> =
             config.create_with_context(context).map_err(|error| KafkaError::settings(&error))?;
         consumer.subscribe(&[&settings.topic]).map_err(|error| KafkaError::of("subscription", &error))?;
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::new(Waiting::new(settings.capacity.max(2)));
         let (end, ended) = oneshot::channel();
         let mut poll_loop = PollLoop {
             consumer,
             events: sender,
             waiting: waiting.clone(),
-            capacity: settings.capacity.max(2),
             stop: stop.clone(),
             leaves: leaves.clone(),
             paused: paused.clone(),
@@ -323,9 +325,7 @@ impl Drop for Taker {
 struct PollLoop {
     consumer: BaseConsumer<Context<Assignments>>,
     events: mpsc::UnboundedSender<TakerEvent>,
-    /// Records sent and not yet asked for.
-    waiting: Arc<AtomicUsize>,
-    capacity: usize,
+    waiting: Arc<Waiting>,
     stop: Arc<AtomicBool>,
     leaves: Arc<AtomicBool>,
     paused: Arc<AtomicBool>,
@@ -338,13 +338,17 @@ impl PollLoop {
     fn run(&mut self) {
         // Who sees that it is to stop sees whether it is to leave.
         while !self.stop.load(Ordering::Acquire) && !self.events.is_closed() {
-            self.wait_for_room();
+            if !self.pause_applied {
+                // A full channel is mostly half empty again soon: a pause would throw fetched records away, and after it the client
+                // may take a second to fetch again.
+                self.waiting.wait_for_room(HAS_ROOM_WITHIN);
+            }
             self.apply_pause();
             let event = match self.consumer.poll(Duration::from_millis(100)) {
                 None => None,
                 Some(Ok(message)) => {
                     self.last_fault = None;
-                    self.waiting.fetch_add(1, Ordering::Relaxed);
+                    self.waiting.one_more();
                     Some(TakerEvent::Record(record(&message)))
                 }
                 Some(Err(error)) => self.fault(&error),
@@ -389,26 +393,12 @@ impl PollLoop {
         }
     }
 
-    /// A full channel is mostly half empty again soon: a pause would throw fetched records away, and after it the client may
-    /// take a second to fetch again.
-    fn wait_for_room(&self) {
-        let waiting = || self.waiting.load(Ordering::Relaxed);
-        if self.pause_applied || waiting() < self.capacity {
-            return;
-        }
-        let until = Instant::now() + HAS_ROOM_WITHIN;
-        while waiting() > self.capacity / 2 && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
     /// Pauses at a full channel and resumes at a half empty one: each pause throws fetched records away.
     fn apply_pause(&mut self) {
         if self.consumer.context().group.fresh.swap(false, Ordering::Relaxed) {
             self.pause_applied = false;
         }
-        let waiting = self.waiting.load(Ordering::Relaxed);
-        let full = waiting >= self.capacity || (self.pause_applied && waiting > self.capacity / 2);
+        let full = if self.pause_applied { !self.waiting.is_half_empty() } else { self.waiting.is_full() };
         let wanted = full || self.paused.load(Ordering::Relaxed);
         if wanted == self.pause_applied {
             return;
