@@ -210,3 +210,43 @@ fn a_backlog_is_committed_in_few_transactions() {
     let in_large_ones: usize = commits.iter().filter(|results| **results >= 30).sum();
     assert!(in_large_ones >= 250 && commits.len() <= 25, "{commits:?}");
 }
+
+/// A thousand images of one partition, four in a millisecond, while a transaction takes six: from the third on the next note is
+/// there before the last is used up.
+#[test]
+fn the_threads_do_not_wait_for_the_note_of_a_backlog() {
+    let mut decider = Decider::new(Settings { ahead: 8, threads: 4, ..Settings::default() });
+    given(&mut decider, Lane::Live);
+    let ms = Duration::from_millis;
+    let (mut computing, mut answered_at, mut commits, mut waited) = (Vec::new(), None, 0, Vec::new());
+    let mut actions: Vec<Action> = Vec::new();
+    for ticket in 1..=1000 {
+        actions.extend(decider.step(Duration::ZERO, arrived(Lane::Live, ticket)));
+    }
+    let mut done = 0;
+    for now in (0_u64..).map(ms) {
+        if answered_at.take_if(|at| now >= *at).is_some() {
+            actions.extend(decider.step(now, Event::Committed));
+        }
+        while let Some(action) = actions.pop() {
+            match action {
+                Action::Read(ticket) => actions.extend(decider.step(now, read(ticket))),
+                Action::Compute(ticket) => computing.push(ticket),
+                Action::Commit(_) => {
+                    commits += 1;
+                    answered_at = Some(now + ms(6));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        if done == 1000 {
+            break;
+        }
+        if computing.is_empty() {
+            waited.push(commits);
+        }
+        done += computing.len();
+        actions.extend(decider.step(now, Event::Ended(std::mem::take(&mut computing))));
+    }
+    assert!(waited.iter().all(|commit| *commit <= 3), "waited for these commits: {waited:?}");
+}
