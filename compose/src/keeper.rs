@@ -84,6 +84,8 @@ fn start() -> Option<ChildStdin> {
     let spawned = Command::new("sh")
         .args(["-c", SCRIPT, &format!("{MARK}={}", mark())])
         .env_remove(MARK)
+        // `./test` ends what carries its own mark when a suite is over; this one is still at work then.
+        .env_remove("LIGHTRAIL_RUN")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
