@@ -33,7 +33,7 @@ pub const READ_BACK: [Topic; 4] =
 /// How many messages one transaction takes at the most.
 const TRANSACTION: usize = 500;
 /// How long a transaction waits after the one before it. It costs this process and the broker the same whether it holds one
-/// file or twenty; three messages in one, which one file.s end has, are many.
+/// file or twenty; three messages in one, which one file's end has, are many.
 const GATHER: Gather = Gather::new(Duration::from_millis(2), Duration::from_millis(50), 3);
 /// A rival joins our group before it fences our producer, and that ends our intake, and with it this, within two
 /// heartbeats. Who is still here after that was not fenced by a rival.

@@ -22,7 +22,8 @@ const UP_WITHIN: Duration = Duration::from_secs(30);
 /// # Errors
 /// When none runs and none can be started; for a test a reason to be skipped.
 pub(super) async fn up() -> anyhow::Result<()> {
-    // Taken once, kept to this process's end: while we have it, no other's keeper ends the engine below us.
+    // Taken once, kept to this process's end: while we have it, no other's keeper ends the engine below us. Held until the engine
+    // answers: two engines that start at once are in each other's way.
     static IN_USE: Mutex<Option<File>> = Mutex::const_new(None);
     let mut in_use = IN_USE.lock().await;
     if in_use.is_none() {
