@@ -38,13 +38,16 @@ printf %s "$mounts" | while read -r path; do umount "$path" 2>/dev/null || umoun
 printf %s "$folders" | while read -r path; do rm -rf --one-file-system -- "$path"; done
 [ -z "$engine" ] || flock --exclusive --wait 5 "$engine" sh -c '
 [ -z "$(docker ps --quiet)" ] || exit
-for pid in $(grep -lzsxF LIGHTRAIL_ENGINE=ours /proc/[0-9]*/environ | cut -d/ -f3); do
+for pid in $(grep -lzsxF -- "$0" /proc/[0-9]*/environ | cut -d/ -f3); do
   [ "$(cat "/proc/$pid/comm")" = dockerd ] && kill -TERM "$pid" && while kill -0 "$pid"; do sleep 0.1; done
-done'
+done' "$1"
 "#;
 
 /// What an engine that we started has in its environment, and nothing else that we start.
 pub const ENGINE_MARK: (&str, &str) = ("LIGHTRAIL_ENGINE", "ours");
+
+/// The environment variable by which `./test` ends what a suite has left. What outlives a suite on purpose does not carry it.
+pub const RUN: &str = "LIGHTRAIL_RUN";
 
 static KEEPER: OnceLock<Mutex<Option<ChildStdin>>> = OnceLock::new();
 
@@ -81,11 +84,11 @@ pub fn end_engine(lock: &Path) {
 }
 
 fn start() -> Option<ChildStdin> {
+    let (engine, ours) = ENGINE_MARK;
     let spawned = Command::new("sh")
-        .args(["-c", SCRIPT, &format!("{MARK}={}", mark())])
+        .args(["-c", SCRIPT, &format!("{MARK}={}", mark()), &format!("{engine}={ours}")])
         .env_remove(MARK)
-        // `./test` ends what carries its own mark when a suite is over; this one is still at work then.
-        .env_remove("LIGHTRAIL_RUN")
+        .env_remove(RUN)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

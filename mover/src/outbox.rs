@@ -297,3 +297,45 @@ async fn report(
         .collect();
     inputs.send(Input::Published(Published { places, positions })).await.map_err(|_| ())
 }
+
+#[cfg(test)]
+mod tests {
+    use lightrail_topics::events::Start;
+    use lightrail_topics::{Millis, message};
+
+    use super::*;
+
+    /// Tells when it is asked to publish.
+    struct Clocked(mpsc::UnboundedSender<Instant>);
+
+    impl Produce for Clocked {
+        async fn publish(&mut self, _: Vec<Message>) -> Result<Vec<Placed>, PublishError> {
+            let _ = self.0.send(Instant::now());
+            Ok(Vec::new())
+        }
+
+        async fn replace(&mut self, _: &BTreeMap<(String, i32), i64>) -> Result<Vec<Record>, OutboxEnd> {
+            Err(OutboxEnd::Stopped)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_come_one_by_one_do_not_wait_however_many_have_come() {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let (inputs, mut reports) = mpsc::channel(16);
+        let (asked, mut published) = mpsc::unbounded_channel();
+        let outbox = tokio::spawn(publish(Clocked(asked), BTreeMap::new(), inbox, inputs));
+        let start = Start { mover: "test".parse().unwrap(), from: Millis(0), at: Millis(0) };
+        let message = message::start(&start, "test", Millis(0));
+        for file in 0..20 {
+            let sent = Instant::now();
+            messages.send((0..3).map(|nth| (3 * file + nth, message.clone())).collect()).unwrap();
+            let waited = published.recv().await.unwrap() - sent;
+            assert!(waited <= Duration::from_millis(4), "file {file} waited {waited:?}");
+            reports.recv().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(messages);
+        assert!(matches!(outbox.await.unwrap(), OutboxEnd::Stopped));
+    }
+}

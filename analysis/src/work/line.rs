@@ -223,11 +223,7 @@ impl Line {
         self.next = next;
         self.noted = Some(note);
         // What has kept more from being begun is made wider, what has not need not be.
-        let wanted = if self.is_limited() {
-            2 * self.window
-        } else {
-            2 * i64::try_from(count).unwrap_or(i64::MAX / 2)
-        };
-        self.window = wanted.clamp(*WINDOW.start(), *WINDOW.end());
+        let used = if self.is_limited() { self.window } else { i64::try_from(count).unwrap_or(i64::MAX) };
+        self.window = used.saturating_mul(2).clamp(*WINDOW.start(), *WINDOW.end());
     }
 }

@@ -91,7 +91,7 @@ fn start() -> anyhow::Result<()> {
     let spawned = Command::new("dockerd")
         // It may outlive us for others' sake, so it carries nothing by which ours are found and killed.
         .env_remove(keeper::MARK)
-        .env_remove("LIGHTRAIL_RUN")
+        .env_remove(keeper::RUN)
         .env(mark, ours)
         .stdin(Stdio::null())
         .stdout(output)
