@@ -11,7 +11,7 @@ mod speed;
 use crate::Scope;
 use crate::report::{Row, tell};
 
-pub(crate) use settings::text as settings;
+pub(crate) use settings::{are_those_of as settings_are_those_of, text as settings};
 
 pub(crate) fn measure(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();

@@ -3,6 +3,7 @@
 
 mod alone;
 mod latency;
+mod pace;
 mod rates;
 mod soak;
 mod stand;
@@ -22,7 +23,8 @@ const TRIALS: u32 = 220;
 
 /// What is printed with the table.
 pub(crate) fn settings() -> String {
-    "stream: jungfrau4M (8 panels of 512 x 1024) in 4 streams, 1 hit in 20, the simulator's own trial; workers of one thread; \
+    "stream: jungfrau4M (8 panels of 512 x 1024) in 4 streams, 1 hit in 20, the simulator's own trial (spots and hits with the \
+     settings of the other scenarios, which is checked); workers of one thread; \
      one broker (KRaft, 1 GiB of heap), 8 partitions; powders of hits and of 1 miss in 100; the peer's threads run in the \
      benchmark's process"
         .to_owned()
@@ -32,6 +34,9 @@ pub(crate) async fn measure(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     if BIG.iter().any(|part| scope.wants(part)) {
         rows.extend(big(scope).await?);
+    }
+    if scope.wants("simulator") {
+        rows.extend(tell(pace::measure().await?));
     }
     if scope.wants("soak") {
         rows.extend(tell(soak::measure(scope.quick).await?));
@@ -47,8 +52,9 @@ async fn big(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
     let (images, different) = if quick { (480, 120) } else { (1000, 500) };
     let taken = Taken { detector: "jungfrau4M", images, different, streams: 4, hit_rate: 0.05 };
     let mut stand = Stand::start(taken).await?;
+    crate::analysis::settings_are_those_of(&stand.parameters()?)?;
     stand.apply(TRIALS).await?;
-    stand.index(images).await?;
+    stand.index(images, 1).await?;
     let run = stand.images().await?;
     // What the index has published is worked and forgotten: it warms nothing but the page cache.
     let mut watch = watch::Watch::start(&stand).await?;

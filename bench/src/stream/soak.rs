@@ -8,10 +8,12 @@ use super::rates::Trials;
 use super::stand::{Stand, Taken};
 use super::watch::Watch;
 use crate::processor;
-use crate::report::Row;
+use crate::report::{Row, median};
 
 /// Images of the run.
 const RUN: u64 = 30_000;
+/// Runs that are indexed one after the other.
+const RUNS: u32 = 6;
 /// The run's images are to be published within.
 const INDEXED_WITHIN: Duration = Duration::from_secs(1);
 /// How much more memory a worker may have at the end than at half: ten percent in a million images.
@@ -24,23 +26,23 @@ pub(super) async fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
     let taken = Taken { detector: "jungfrau32k", images: RUN, different: 300, streams: 4, hit_rate: 0.05 };
     let mut stand = Stand::start(taken).await?;
     stand.apply(40).await?;
-    let indexed = stand.index(RUN).await?;
+    let indexed = stand.index(RUN, RUNS).await?;
     let run = stand.images().await?;
-    let mut rows = vec![Row::judged(
-        format!("run.available -> its {RUN} images published, read committed"),
-        "s",
-        indexed.as_secs_f64(),
-        None,
-        INDEXED_WITHIN.as_secs_f64(),
-        indexed <= INDEXED_WITHIN,
-        1,
-    )];
+    // A broker that has just begun is told by itself: its JVM compiles meanwhile.
+    let (young, others) = indexed.split_first().context("runs were indexed")?;
+    let others: Vec<f64> = others.iter().map(Duration::as_secs_f64).collect();
+    let (took, within) = (median(&others), INDEXED_WITHIN.as_secs_f64());
+    let what = format!("run.available -> its {RUN} images published, read committed");
+    let mut rows = vec![
+        Row::judged(what.clone(), "s", took, None, within, took <= within, others.len()),
+        Row::alone(format!("{what}; the first of a broker that has just begun"), "s", &[young.as_secs_f64()]),
+    ];
     // The first trial's images were published by the index, and are worked first.
     let mut trials = Trials(2..=40);
     let mut watch = Watch::start(&stand).await?;
     stand.start_workers(1, None).await?;
     let pid = stand.pids().first().context("there is one worker")?.to_string();
-    let (mut done, mut memory) = (run.len(), Vec::new());
+    let (mut done, mut memory) = (run.len() * RUNS as usize, Vec::new());
     watch.until(done, SILENCE).await.with_context(|| stand.said())?;
     while done < images {
         let given = trials.images(&run, run.len())?;

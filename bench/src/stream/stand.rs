@@ -133,8 +133,9 @@ impl Stand {
         Ok(())
     }
 
-    /// Says that the run is available, with the index at work; how long until all its images are published read committed.
-    pub(super) async fn index(&self, images: u64) -> anyhow::Result<Duration> {
+    /// Says that the run is available, with the index at work, and so often again as a run of another number; how long each took
+    /// until all its images were published, read committed.
+    pub(super) async fn index(&self, images: u64, runs: u32) -> anyhow::Result<Vec<Duration>> {
         let config = self.config(self.store())?;
         let command = ["index", "--listen", "127.0.0.1:0"];
         let index = services::start_analysis("index", &command, &config, &[("RUST_LOG", "warn")])?;
@@ -150,21 +151,33 @@ impl Stand {
         .await
         .with_context(|| tail(&index.output(), 20))?;
         let mut end = self.progress()?;
-        let begun = std::time::Instant::now();
-        self.say(vec![message::run_available(&run, "bench", now())]).await?;
-        let closed = async {
-            while let Some(record) = end.next().await {
-                if let Event::Indexed(indexed) = decode(&self.topics, &record?)? {
-                    if indexed.run.run == RunNumber(1) && indexed.state == IndexState::Closed {
-                        return Ok(indexed);
-                    }
+        let mut took = Vec::new();
+        for number in (1..=runs).map(RunNumber) {
+            let key = RunKey { experiment: experiment(), run: number };
+            let begun = std::time::Instant::now();
+            let run = RunManifest { run: key, ..run.clone() };
+            self.say(vec![message::run_available(&run, "bench", now())]).await?;
+            let indexed = tokio::time::timeout(LIMIT, self.closed(&mut end, number));
+            let indexed = indexed.await.with_context(|| tail(&index.output(), 20))??;
+            took.push(begun.elapsed());
+            ensure!(indexed.images == images, "{} images are indexed, {images} were taken", indexed.images);
+        }
+        Ok(took)
+    }
+
+    /// Waits until a run is closed.
+    async fn closed(&self, progress: &mut Reader, number: RunNumber) -> anyhow::Result<Indexed> {
+        while let Some(record) = progress.next().await {
+            match decode(&self.topics, &record?)? {
+                Event::Indexed(indexed)
+                    if indexed.run.run == number && indexed.state == IndexState::Closed =>
+                {
+                    return Ok(indexed);
                 }
+                _ => {}
             }
-            anyhow::bail!("the reader has ended")
-        };
-        let indexed: Indexed = tokio::time::timeout(LIMIT, closed).await.context("not indexed")??;
-        ensure!(indexed.images == images, "{} images are indexed, {images} were taken", indexed.images);
-        Ok(begun.elapsed())
+        }
+        anyhow::bail!("the reader has ended")
     }
 
     fn progress(&self) -> anyhow::Result<Reader> {
@@ -186,14 +199,15 @@ impl Stand {
         Ok(None)
     }
 
-    /// The images that the index has published, in the order of their events.
+    /// The images that the index has published of the first run, in the order of their events.
     pub(super) async fn images(&self) -> anyhow::Result<Vec<Image>> {
         let names = [self.topics.name(SiteTopic::ImagesLive.at(&self.site))];
         let records = read_to_end(&self.connection, &names, &BTreeMap::new(), LIMIT).await?;
         let mut images = Vec::new();
         for record in records {
-            if let Event::Image(_, image) = decode(&self.topics, &record)? {
-                images.push(image);
+            match decode(&self.topics, &record)? {
+                Event::Image(_, image) if image.image.run.run == RunNumber(1) => images.push(image),
+                _ => {}
             }
         }
         images.sort_by(|a, b| a.image.event.cmp(&b.image.event));
