@@ -26,7 +26,7 @@ pub use job::{
     Counted, Decider, FailureClass, Job, JobAsked, JobEnd, JobIdentity, JobStep, PoolJob, ReadUpTo,
     ResultsOf, RunJob, Withdrawal, asked_key, counted_key, decider_key,
 };
-pub use result::{ImageResult, Numbers, Outcome, Stage, StageTimes};
+pub use result::{ImageResult, Numbers, Outcome, RadialProfile, Stage, StageTimes};
 pub use rule::{
     Argument, Class, Dataset, Field, Piece, Rule, RunGroup, RunParam, RunRange, RunTags, TagsOf, Task,
     Trigger, Work, dataset_key, group_key, tags_key,

@@ -26,6 +26,9 @@ pub enum ChainError {
     /// Constants or masks do not fit.
     #[error(transparent)]
     Calibration(#[from] CalibrationError),
+    /// The data's pixels are none of this detector's.
+    #[error(transparent)]
+    Pixels(#[from] PixelError),
     /// The geometry is for another detector.
     #[error("the geometry does not fit data of {data}: {what}; use the one made for this detector")]
     Geometry {
@@ -171,8 +174,8 @@ impl Chain {
     }
 
     /// The outer radius of each ring of [`Outcome::profile`], pixels.
-    pub fn profile_radii(&self) -> Vec<usize> {
-        self.profile.clone()
+    pub fn profile_radii(&self) -> &[usize] {
+        &self.profile
     }
 
     /// Empty powders of this trial.

@@ -94,6 +94,36 @@ fn every_finder_finds_the_spots_and_nothing_else() {
 }
 
 #[test]
+fn the_profile_is_the_mean_of_the_good_pixels_of_each_ring() {
+    let mut mask = Mask::open(SHAPE);
+    (0..SHAPE.len()).step_by(5).for_each(|i| mask.good[i] = false);
+    let frame = image(&places(), 3);
+    let Pixels::I32(counts) = &frame.pixels else { unreachable!() };
+    for finder in FINDERS {
+        let parameters = parameters("counts", &format!("{finder}[profile]\nrings = 20\n"));
+        let masks = std::slice::from_ref(&mask);
+        let chain = Chain::compile(&parameters, SHAPE, &geometry(), &Constants::default(), masks).unwrap();
+        let shot = Shot::default();
+        let outcome = chain.process(&mut Workspace::default(), &[(&frame, &shot)]).remove(0).unwrap();
+        let radii = chain.profile_radii();
+        // The farthest corner, at (260, 64); rings are those of rounded radii.
+        assert_eq!((radii.len(), radii[0], radii[19]), (20, 14, 269));
+        let mut sums = [(0.0, 0.0); 20];
+        for i in (0..SHAPE.len()).filter(|i| mask.good[*i]) {
+            let (panel, at) = (i / SHAPE.panel_len(), i % SHAPE.panel_len());
+            let (row, column) = (at / SHAPE.columns, at % SHAPE.columns);
+            let radius = (column as f64 + [-260.0, 4.0][panel]).hypot(row as f64 - 64.0).round();
+            let ring = radii.iter().position(|end| radius < *end as f64).unwrap();
+            sums[ring].0 += f64::from(counts[i]);
+            sums[ring].1 += 1.0;
+        }
+        for (mean, (sum, count)) in outcome.profile.iter().zip(sums) {
+            assert!((f64::from(*mean) * count / sum - 1.0).abs() < 1e-4, "{finder} {mean} {}", sum / count);
+        }
+    }
+}
+
+#[test]
 fn a_shots_own_energy_and_distance_decide_its_resolution() {
     let chain =
         Chain::compile(&parameters("counts", FINDERS[0]), SHAPE, &geometry(), &Constants::default(), &[])

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use lightrail_topics::Fingerprint;
-use lightrail_topics::events::{Extent, Image, Numbers, Outcome, Stage, StageTimes};
+use lightrail_topics::events::{Extent, Image, Numbers, Outcome, RadialProfile, Stage, StageTimes};
 use lightrail_topics::message::stable_hash;
 
 use super::powder::Sums;
 use crate::decode::{Decoder, with_message};
 use crate::frame::{Frame, Shot};
-use crate::pipeline::{self, Chain, Powders, Reason, Spot, Workspace};
+use crate::pipeline::{self, Chain, ImageError, Powders, Reason, Spot, Workspace};
 
 /// An image with all that its stages need.
 #[derive(Debug)]
@@ -165,7 +165,11 @@ impl Stages for Chained {
             worked.push(decoded.and_then(|image| {
                 let none = || Err(Bad::new(Outcome::Failed, Stage::Calibrate, "the chain gave no outcome"));
                 let outcome = found.next().map_or_else(none, |found| {
-                    found.map_err(|error| Bad::new(Outcome::Failed, Stage::Calibrate, error))
+                    found.map_err(|error| {
+                        let is_trials = matches!(error, ImageError::Type(_));
+                        let outcome = if is_trials { Outcome::Refused } else { Outcome::Failed };
+                        Bad::new(outcome, Stage::Calibrate, error)
+                    })
                 })?;
                 let deciding = Instant::now();
                 self.add(job, workspace, &image.frame, outcome.hit);
@@ -180,7 +184,8 @@ impl Stages for Chained {
                     ..StageTimes::default()
                 };
                 let used = job.chain.hash().to_string().parse().ok();
-                let (hit, reason, numbers) = (outcome.hit, outcome.reason, numbers(&outcome, image.shot));
+                let (hit, reason) = (outcome.hit, outcome.reason);
+                let numbers = numbers(&job.chain, &outcome, image.shot);
                 Ok(Worked { hit, numbers, times, used, reason, spots: outcome.spots })
             }));
         }
@@ -218,16 +223,50 @@ fn micros(time: Duration) -> u64 {
 }
 
 /// What a result says of an outcome and its shot.
-pub fn numbers(outcome: &pipeline::Outcome, shot: Shot) -> Numbers {
+pub fn numbers(chain: &Chain, outcome: &pipeline::Outcome, shot: Shot) -> Numbers {
+    let radius = chain.profile_radii().last().and_then(|radius| u32::try_from(*radius).ok());
+    let means = || {
+        outcome.profile.iter().map(|mean| Some(four_digits(*mean)).filter(|mean| mean.is_finite())).collect()
+    };
     Numbers {
         spots: u32::try_from(outcome.spots.len()).ok(),
         resolution: outcome.resolution.map(f64::from),
         saturated: Some(outcome.saturated),
         saturation: outcome.saturation.map(f64::from),
         intensity: Some(outcome.total).filter(|total| total.is_finite()),
+        profile: radius.map(|radius| RadialProfile { radius, means: means() }),
         photon_energy: outcome.photon_energy,
         pulse_id: shot.pulse_id,
         event_codes: shot.event_codes,
         detector_distance: outcome.distance,
+    }
+}
+
+/// To four digits: more than a profile's noise, and half the text.
+#[allow(clippy::cast_possible_truncation)] // a logarithm is small
+fn four_digits(value: f32) -> f32 {
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let one = 10_f64.powi(3 - value.abs().log10().floor() as i32);
+    ((f64::from(value) * one).round() / one) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_digits_are_kept_of_any_size() {
+        for (value, kept) in [
+            (0.0, "0"),
+            (1.234_56, "1.235"),
+            (-0.000_987_654, "-0.0009877"),
+            (123_456.0, "123500"),
+            (9.999_9, "10"),
+            (1e-40, "0.0000000000000000000000000000000000000001"),
+        ] {
+            assert_eq!(four_digits(value).to_string(), kept, "{value}");
+        }
     }
 }

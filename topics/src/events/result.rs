@@ -63,6 +63,9 @@ pub struct Numbers {
     /// Sum over all good pixels, in the calibration's unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intensity: Option<f64>,
+    /// How bright the image is at which distance from the beam.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<RadialProfile>,
     /// Photon energy used, eV.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub photon_energy: Option<f64>,
@@ -75,6 +78,16 @@ pub struct Numbers {
     /// Detector distance used, metres.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detector_distance: Option<f64>,
+}
+
+/// Mean values in rings about the beam, from the beam to the farthest good pixel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RadialProfile {
+    /// The outer radius of the last ring, pixels. Of n rings the one numbered i, from 0, ends at the radius x (i + 1) / n,
+    /// rounded up.
+    pub radius: u32,
+    /// The mean of the good pixels of each ring, four digits, in the calibration's unit; none for a ring without good pixels.
+    pub means: Vec<Option<f32>>,
 }
 
 /// How long each part of an image's way took, microseconds; what was not begun is left out. Of images that are worked together

@@ -4,8 +4,9 @@ use super::*;
 use crate::events::{
     Cause, Class, ClosedBy, ConfigurePlace, Extent, ExtentKind, FailureClass, FileTiming, Health,
     IndexPosition, IndexState, JobEnd, JobIdentity, JobStep, KnownOutage, LeftOut, ManifestFile, Measured,
-    MissingFile, Numbers, Outcome, PoolJob, ReadUpTo, Registration, ResultsOf, RunJob, RunParam, RunRange,
-    ShotData, Stage, StageTimes, StatusBy, TagsOf, Task, TransferState, Trigger, Verified, Withdrawal, Work,
+    MissingFile, Numbers, Outcome, PoolJob, RadialProfile, ReadUpTo, Registration, ResultsOf, RunJob,
+    RunParam, RunRange, ShotData, Stage, StageTimes, StatusBy, TagsOf, Task, TransferState, Trigger,
+    Verified, Withdrawal, Work,
 };
 use crate::image::TrialNumber;
 
@@ -153,6 +154,10 @@ pub(super) fn a_result() -> ImageResult {
             saturated: Some(3),
             saturation: Some(1.0),
             intensity: Some(1_234_567.5),
+            profile: Some(RadialProfile {
+                radius: 1468,
+                means: vec![None, Some(2.75), Some(1.5), Some(0.25)],
+            }),
             photon_energy: Some(9504.5),
             pulse_id: Some(4_158_371_412),
             event_codes: vec![40, 140],
