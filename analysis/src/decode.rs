@@ -16,7 +16,7 @@ use lightrail_topics::lfn::{FileKind, Lfn};
 use crate::detectors::{Kind, Modes};
 use crate::formats::FormatError;
 use crate::formats::cbf::Cbf;
-use crate::frame::{Frame, Shape, Shot};
+use crate::frame::{Frame, PixelType, Shape, Shot};
 use crate::geometry::{self, Geometry};
 
 /// Why an image's bytes gave no frame.
@@ -94,6 +94,8 @@ impl DecodeError {
 pub struct Setup {
     /// The frames' shape.
     pub shape: Shape,
+    /// The type of their pixels, where an image was looked at.
+    pub pixels: Option<PixelType>,
     /// What the detector's pixels were set to, where the data say it (`ePix10ka`).
     pub configuration: Option<Modes<u8>>,
     /// Where the pixels are, where the data say it (CBF axes).
@@ -102,7 +104,7 @@ pub struct Setup {
 
 impl From<Shape> for Setup {
     fn from(shape: Shape) -> Self {
-        Self { shape, configuration: None, geometry: None }
+        Self { shape, pixels: None, configuration: None, geometry: None }
     }
 }
 
@@ -178,7 +180,7 @@ impl Decoder {
             }
             _ => None,
         };
-        Ok(Setup { shape: frame.shape, configuration, geometry })
+        Ok(Setup { shape: frame.shape, pixels: Some(frame.pixels.of()), configuration, geometry })
     }
 
     /// The images' shape, where the configuration tells it: HDF5, LCLS-I's Jungfrau, CSPAD and `ePix10ka`, LCLS-II's `ePix10ka`. Otherwise an image does.

@@ -67,6 +67,40 @@ impl Pixels {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Their type.
+    pub fn of(&self) -> PixelType {
+        match self {
+            Self::U16(_) => PixelType::U16,
+            Self::I16(_) => PixelType::I16,
+            Self::U32(_) => PixelType::U32,
+            Self::I32(_) => PixelType::I32,
+            Self::F32(_) => PixelType::F32,
+        }
+    }
+}
+
+/// What [`Pixels`] are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the names say all
+pub enum PixelType {
+    U16,
+    I16,
+    U32,
+    I32,
+    F32,
+}
+
+impl fmt::Display for PixelType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::U16 => "u16",
+            Self::I16 => "i16",
+            Self::U32 => "u32",
+            Self::I32 => "i32",
+            Self::F32 => "f32",
+        })
+    }
 }
 
 /// One detector's pixels in one image. `pixels.len() == shape.len()`.

@@ -16,7 +16,7 @@ use lightrail_topics::RunNumber;
 
 use crate::constants::{self, ConstantsError};
 use crate::decode::Setup;
-use crate::detectors::{Constants, Mask};
+use crate::detectors::{Constants, Mask, PixelError};
 use crate::formats::FormatError;
 use crate::formats::cbf::Cbf;
 use crate::formats::h5::H5;
@@ -155,7 +155,11 @@ pub fn compile(
     setup: impl Into<Setup>,
     base: &Path,
 ) -> Result<Chain, InputError> {
-    let Setup { shape, configuration, geometry } = setup.into();
+    let Setup { shape, pixels, configuration, geometry } = setup.into();
+    if let Some(pixels) = pixels {
+        let fits = PixelError::check(parameters.detector.kind, pixels);
+        fits.map_err(|error| InputError::Chain { run, source: error.into() })?;
+    }
     let of_run = |inputs: &'_ [Input]| -> Vec<Input> {
         inputs.iter().filter(|input| input.runs.contains(run)).cloned().collect()
     };

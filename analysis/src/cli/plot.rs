@@ -121,6 +121,10 @@ pub(super) struct OfPowder {
     /// Under which trial, where the folder has several.
     #[arg(long, value_name = "NUMBER", help_heading = "Data")]
     in_trial: Option<TrialNumber>,
+    /// Results of the run under that trial, as `plot rate` reads them; those beside the folder where left out. Hits that are in
+    /// no sum, for their worker was killed before it wrote them, are then counted and said.
+    #[arg(long, value_name = "RESULTS", help_heading = "Data")]
+    results: Vec<PathBuf>,
     /// eV; that of the results beside, or the trial's, where left out.
     #[arg(long, value_name = "EV", help_heading = "Data")]
     photon_energy: Option<f64>,
@@ -314,7 +318,9 @@ impl OfPowder {
             let is_seen = |value: f32, good: bool| good && (counts || value != 0.0);
             sum.iter().zip(good).map(|(v, good)| if is_seen(*v, *good) { *v } else { f32::NAN }).collect()
         };
-        let seen = beside.map(|folder| read_results(&folder.join("results.csv"))).and_then(Result::ok);
+        let seen = self.seen(&of, beside.map(PathBuf::as_path))?;
+        let lacking =
+            seen.as_deref().filter(|_| parameters.powder.hits).map_or(0, |seen| whole.missing(seen));
         let middle = |of: fn(&Seen) -> Option<f64>| {
             let mut all: Vec<f64> = seen.iter().flatten().filter_map(of).collect();
             all.sort_by(f64::total_cmp);
@@ -348,6 +354,10 @@ impl OfPowder {
                 _ => String::new(),
             };
             let parts = if whole.parts == 1 { "1 part".to_owned() } else { format!("{} parts", whole.parts) };
+            let lost = match (name, lacking) {
+                ("hits", 1..) => format!(" · {lacking} more lost with killed workers"),
+                _ => String::new(),
+            };
             let energy = detector.photon_energy.map_or(String::new(), |energy| format!(" · {energy:.0} eV"));
             let figure = plot::Powder {
                 detector: detector.clone(),
@@ -357,17 +367,37 @@ impl OfPowder {
                 unit: unit(&chosen),
                 title: format!("{} run {}, virtual powder of {name}", of.run.experiment, of.run.run),
                 subtitle: format!(
-                    "{} images{sampled} · {parts} until {}{energy}",
+                    "{} images{sampled}{lost} · {parts} until {}{energy}",
                     shown.images, whole.head.at
                 ),
             };
             self.style.write("powder", Some(name), &plot::powder(&figure, &look))?;
             drawn += 1;
         }
+        if lacking > 0 {
+            eprintln!(
+                "{lacking} hits among the results are in no sum: their workers were killed before they wrote them"
+            );
+        }
         if drawn == 0 {
             return Err(Failure::Other(anyhow!("the powders of {of} hold no image yet")));
         }
         Ok(())
+    }
+
+    /// The results of the run, where there are any: those that are named, else those beside.
+    fn seen(&self, of: &RunInTrial, beside: Option<&Path>) -> Result<Option<Vec<Seen>>, Failure> {
+        let mut seen = Vec::new();
+        for path in &self.results {
+            seen.extend(read_results(path)?);
+        }
+        if self.results.is_empty() {
+            let there = beside.map(|folder| read_results(&folder.join("results.csv"))).and_then(Result::ok);
+            let Some(there) = there else { return Ok(None) };
+            seen = there;
+        }
+        seen.retain(|seen| seen.is_of(of));
+        Ok(Some(seen))
     }
 
     /// The run and trial, of those that the folder has.

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::common_mode::CommonMode;
 use super::{Constants, Kind, Mask, Modes, epix10ka};
-use crate::frame::{Pixels, Shape};
+use crate::frame::{PixelType, Pixels, Shape};
 use crate::simd::{self, CHUNK, Level, Plain};
 use crate::trial::{self, Unit};
 
@@ -76,12 +76,19 @@ pub enum CalibrationError {
 
 /// Pixels of a type that the detector does not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("{kind} does not write {found} pixels")]
+#[error("{kind} (detector.kind of the trial) does not write {found} pixels, as the data have them")]
 pub struct PixelError {
     /// The detector.
     pub kind: Kind,
     /// The type found.
-    pub found: &'static str,
+    pub found: PixelType,
+}
+
+impl PixelError {
+    /// Whether a detector of this kind writes such pixels.
+    pub fn check(kind: Kind, found: PixelType) -> Result<(), Self> {
+        if kind.writes(found) { Ok(()) } else { Err(Self { kind, found }) }
+    }
 }
 
 /// A detector's calibration, ready for its images.
@@ -231,24 +238,18 @@ impl Calibration {
     /// the number of good saturated pixels.
     #[allow(clippy::cast_precision_loss)] // counts above 2^24 need no last bit
     pub fn calibrate(&self, pixels: &Pixels, out: &mut [f32]) -> Result<usize, PixelError> {
-        let wrong = |found| PixelError { kind: self.kind, found };
-        let unsigned = matches!(self.kind, Kind::Jungfrau | Kind::Epix10ka | Kind::Epix100 | Kind::Rayonix);
+        PixelError::check(self.kind, pixels.of())?;
         let from = |wide: f32| if wide >= self.min_raw { wide } else { f32::NAN };
-        match pixels {
-            Pixels::U16(raw) if self.kind != Kind::Cspad => Ok(self.gains(raw, out)),
-            Pixels::I16(raw) if !unsigned => Ok(self.linear(raw, |v| from(f32::from(v)), out)),
-            Pixels::I32(raw) if !unsigned => Ok(self.linear(raw, |v| from(v as f32), out)),
-            Pixels::F32(raw) if !unsigned => Ok(self.linear(raw, from, out)),
-            Pixels::U32(raw) if !unsigned => {
+        Ok(match pixels {
+            Pixels::U16(raw) => self.gains(raw, out),
+            Pixels::I16(raw) => self.linear(raw, |v| from(f32::from(v)), out),
+            Pixels::I32(raw) => self.linear(raw, |v| from(v as f32), out),
+            Pixels::F32(raw) => self.linear(raw, from, out),
+            Pixels::U32(raw) => {
                 let none = if self.kind == Kind::Counts { u32::MAX } else { 0 };
-                Ok(self.linear(raw, |v| if none > 0 && v == none { f32::NAN } else { from(v as f32) }, out))
+                self.linear(raw, |v| if none > 0 && v == none { f32::NAN } else { from(v as f32) }, out)
             }
-            Pixels::U16(_) => Err(wrong("u16")),
-            Pixels::I16(_) => Err(wrong("i16")),
-            Pixels::U32(_) => Err(wrong("u32")),
-            Pixels::I32(_) => Err(wrong("i32")),
-            Pixels::F32(_) => Err(wrong("f32")),
-        }
+        })
     }
 
     /// Raw pixels with gain bits. With a common mode, panel by panel: ADU above the pedestal, the common mode, then the scale.

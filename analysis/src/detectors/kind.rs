@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::frame::PixelType;
+
 /// What a detector's raw pixels mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,6 +69,14 @@ impl Kind {
     /// Whether a value is keV before it is anything else.
     pub(super) fn in_kev(self) -> bool {
         matches!(self, Self::Jungfrau | Self::Epix10ka | Self::Epix100)
+    }
+
+    /// Whether its pixels may be of this type.
+    pub(crate) fn writes(self, pixels: PixelType) -> bool {
+        match pixels {
+            PixelType::U16 => self != Self::Cspad,
+            _ => !matches!(self, Self::Jungfrau | Self::Epix10ka | Self::Epix100 | Self::Rayonix),
+        }
     }
 
     /// The bits of a raw u16 that are the ADC.

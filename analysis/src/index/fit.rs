@@ -46,7 +46,7 @@ fn key(parameters: &Parameters, run: RunNumber, setup: &Setup) -> Option<u64> {
         geometry: of_run(&parameters.geometry),
         ..parameters.clone()
     };
-    Some(stable_hash(format!("{named:?} {}", setup.shape).as_bytes()))
+    Some(stable_hash(format!("{named:?} {} {:?}", setup.shape, setup.pixels).as_bytes()))
 }
 
 /// Why a trial cannot be used for a run.

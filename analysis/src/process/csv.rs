@@ -57,6 +57,7 @@ pub fn read(text: &str) -> Result<Vec<Seen>, String> {
         seen.push(Seen {
             experiment: field(experiment).unwrap_or_default().to_owned(),
             run: field(run).and_then(|text| text.parse().ok()).ok_or_else(|| wrong("`run` is no number"))?,
+            trial: None,
             at: field(time).and_then(|text| text.parse().ok()),
             outcome: serde_json::from_value(word).map_err(|_| wrong("`outcome` is none that is known"))?,
             spots: field(spots).and_then(|text| text.parse().ok()),

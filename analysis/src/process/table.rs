@@ -1,7 +1,7 @@
 //! A result as a row of a table: the columns that CSV and Parquet have, each with its name, type and where it comes from.
 
 use lightrail_topics::events::{ImageResult, Numbers, Outcome, Stage, StageTimes};
-use lightrail_topics::{EventId, FileName, Fingerprint, ImageKey};
+use lightrail_topics::{EventId, FileName, Fingerprint, ImageKey, RunInTrial, TrialNumber};
 
 use crate::formats::xtc2::Timestamp;
 use crate::pipeline::{Reason, Spot};
@@ -134,6 +134,8 @@ pub struct Seen {
     pub experiment: String,
     /// The run.
     pub run: u32,
+    /// The trial, where results say it.
+    pub trial: Option<TrialNumber>,
     /// Seconds since 1970, where the data have times.
     pub at: Option<f64>,
     /// How it ended.
@@ -146,11 +148,20 @@ pub struct Seen {
     pub distance: Option<f64>,
 }
 
+impl Seen {
+    /// Whether it is a result of this run, and under no other trial.
+    pub fn is_of(&self, of: &RunInTrial) -> bool {
+        (self.experiment.as_str(), self.run) == (of.run.experiment.as_str(), of.run.run.0)
+            && self.trial.is_none_or(|trial| trial == of.trial)
+    }
+}
+
 impl From<&ImageResult> for Seen {
     fn from(result: &ImageResult) -> Self {
         Self {
             experiment: result.image.run.experiment.to_string(),
             run: result.image.run.run.0,
+            trial: Some(result.trial),
             at: unix_seconds(&result.image.event),
             outcome: result.outcome,
             spots: result.numbers.spots,

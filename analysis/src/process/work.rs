@@ -165,11 +165,10 @@ impl Tables {
             making.setup(&of.image.event, &pieces)
         });
         let setup = match setup.await? {
-            Ok(Setup { shape, configuration, geometry }) => Setup {
-                shape,
-                configuration,
-                geometry: geometry.or_else(|| working.planes.get(run).cloned()),
-            },
+            Ok(setup) => {
+                let geometry = setup.geometry.or_else(|| working.planes.get(run).cloned());
+                Setup { geometry, ..setup }
+            }
             Err(error) if error.concerns_trial() => return Err(Unready::Detector(error)),
             Err(error) => {
                 return Err(Unready::Image(Bad::new(Outcome::Unreadable, Stage::Read, error.line())));

@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use lightrail_topics::events::Image;
+use lightrail_topics::events::{Image, Outcome};
 use lightrail_topics::{Millis, RunInTrial, WorkerName};
 use serde::{Deserialize, Serialize};
 
 use crate::frame::Shape;
 use crate::pipeline::{Chain, ChainHash, Powder, Powders};
+use crate::process::Seen;
 use crate::trial::Unit;
 
 const FORMAT: &str = "lightrail-powder-1";
@@ -283,9 +284,10 @@ impl Whole {
         Shape { panels, rows, columns }
     }
 
-    /// Of so many hits among the results, how many are in no part: what killed workers had not yet written. None where the
-    /// trial sums no hits.
-    pub fn missing(&self, hits: u64) -> u64 {
+    /// Of the hits among a run's results, how many are in no part: what killed workers had not yet written, or what live ones
+    /// still have to. Only for a trial that sums hits.
+    pub fn missing(&self, results: &[Seen]) -> u64 {
+        let hits = results.iter().filter(|result| result.outcome == Outcome::Hit).count() as u64;
         hits.saturating_sub(self.head.hits)
     }
 }

@@ -56,3 +56,23 @@ fn where_too_many_are_open_only_the_oldest_are_written_and_nothing_is_lost() {
         assert_eq!(whole.powders.hits.sum, vec![value; values.len()], "{of}");
     }
 }
+
+#[test]
+fn hits_of_the_run_that_are_in_no_part_are_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, sums) = (chain(), Sums::new(folder.path().to_owned(), "w-1".parse().unwrap()));
+    let values = vec![1.0; chain.calibration().shape().len()];
+    sums.add(&image(1), &chain, true, &values);
+    sums.add(&image(1), &chain, false, &values);
+    sums.write(None);
+    // A worker that is killed before it writes.
+    Sums::new(folder.path().to_owned(), "w-2".parse().unwrap()).add(&image(1), &chain, true, &values);
+    let table = "experiment,run,unix_time_s,outcome,spots\nmfxlv9518,1,1,hit,9\nmfxlv9518,1,2,hit,9\n\
+                 mfxlv9518,1,3,miss,0\nmfxlv9518,2,4,hit,9\n";
+    let of = RunInTrial { run: image(1).image.run, trial: TrialNumber(1) };
+    let mut results = crate::process::csv::read(table).unwrap();
+    results.retain(|result| result.is_of(&of));
+    let [whole] = &read(folder.path(), &of).unwrap()[..] else { panic!("one whole") };
+    assert_eq!((whole.head.hits, whole.missing(&results)), (1, 1));
+    assert_eq!(whole.missing(&results[1..]), 0);
+}
