@@ -21,6 +21,7 @@ use crate::formats::FormatError;
 use crate::formats::cbf::Cbf;
 use crate::formats::h5::H5;
 use crate::frame::Shape;
+use crate::geometry::crystfel::{self, Encoder};
 use crate::geometry::{self, Geometry, GeometryError, Misfit};
 use crate::pipeline::{Chain, ChainError};
 use crate::trial::{Input, Parameters, Sha256};
@@ -188,6 +189,19 @@ pub fn compile(
     chain.map_err(|source| InputError::Chain { run, source })
 }
 
+/// Where the run's data files hold the detector's distance, if the geometry that the trial names for the run says so.
+pub fn encoder(parameters: &Parameters, run: RunNumber, base: &Path) -> Result<Option<Encoder>, InputError> {
+    let Some(input) = parameters.geometry.iter().find(|input| input.runs.contains(run)) else {
+        return Ok(None);
+    };
+    if Path::new(&input.path).extension().is_none_or(|ending| ending != "geom") {
+        return Ok(None);
+    }
+    let (path, bytes) = read(input, base)?;
+    let read = crystfel::read(&String::from_utf8_lossy(&bytes));
+    Ok(read.map_err(|source| InputError::Geometry { path, source })?.encoder())
+}
+
 /// What is wrong with the files that a trial names, for whatever runs: those that are not there, or have another checksum.
 pub fn check_files(parameters: &Parameters, base: &Path) -> Vec<InputError> {
     let all = parameters.constants.iter().chain(&parameters.masks).chain(&parameters.geometry);
@@ -201,7 +215,7 @@ fn read_geometry(path: &Path, bytes: &[u8], shape: Shape) -> Result<(Geometry, O
     let text = || String::from_utf8_lossy(bytes);
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("geom") => {
-            let read = geometry::crystfel::read(&text()).map_err(wrong)?;
+            let read = crystfel::read(&text()).map_err(wrong)?;
             let geometry = read.geometry.for_shape(shape).map_err(misfit)?;
             let bad = read.bad_pixels(&geometry, shape);
             let mask = Mask { shape, good: bad.into_iter().map(|bad| !bad).collect() };

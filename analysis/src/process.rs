@@ -20,7 +20,7 @@ mod work;
 pub use chosen::{ChoiceError, Chosen, Told, Wishes, choose};
 pub use cores::{Cores, Fallen};
 pub use files::{FileError, Files, RunFiles};
-pub use images::{RunImages, of_run, told};
+pub use images::{RunImages, Wanted, of_run, told};
 pub use summary::{Counts, Summary};
 pub use table::{Row, Seen, unix_seconds};
 pub use work::{Outcomes, Prepared, Stop, Tables, Unready, Working, bytes, work};

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use hdf5_writer::{DatasetBuilder, Hdf5Builder, Hdf5Writer, WriteOptions};
 use lightrail_analysis::formats::h5::H5;
 use lightrail_analysis::process::{Seen, csv};
 use lightrail_compose::require;
@@ -120,6 +121,80 @@ fn a_cut_file_costs_its_own_image_only() {
     assert!(said.out.contains("such as: "), "{}", said.out);
     let table = fs::read_to_string(out.join("results.csv")).unwrap();
     assert!(table.contains("401.cbf:0") && table.contains("ends") || table.contains("needs"), "{table}");
+}
+
+/// A CXI file as Cheetah makes it of the CSPAD: images of noise with one spot of nine pixels about (fast, slow), the position of
+/// the detector's encoder for each where there are some.
+fn cxi(path: &Path, (fast, slow): (usize, usize), images: usize, encoder: &[f64]) {
+    let (rows, columns) = (1480, 1552);
+    let mut pixels: Vec<u16> =
+        (0..13_u16).map(|i| 10 + i * 7 % 13 % 7).cycle().take(images * rows * columns).collect();
+    for image in pixels.chunks_mut(rows * columns) {
+        for (row, column) in (0..3).flat_map(|row| (0..3).map(move |column| (row, column))) {
+            image[(slow + row - 1) * columns + fast + column - 1] = 1000;
+        }
+    }
+    let (n, shape) = (images as u64, [images as u64, rows as u64, columns as u64]);
+    let mut made = Hdf5Builder::new()
+        .dataset(DatasetBuilder::typed_data("entry_1/data_1/data", shape, &pixels).expect("an HDF5 file"))
+        .dataset(
+            DatasetBuilder::typed_data("LCLS/photon_energy_eV", [n], &vec![9500.0; images])
+                .expect("an HDF5 file"),
+        );
+    if !encoder.is_empty() {
+        let path = "LCLS/detector_1/EncoderValue";
+        made = made.dataset(DatasetBuilder::typed_data(path, [n], encoder).expect("an HDF5 file"));
+    }
+    let writer = Hdf5Writer::new(fs::File::create(path).expect("an HDF5 file"), WriteOptions::default());
+    writer.finish(made.into_plan().expect("an HDF5 file")).expect("an HDF5 file");
+}
+
+#[test]
+fn where_the_length_is_stored_a_shots_encoder_or_the_trial_says_the_true_distance() {
+    let test = "where_the_length_is_stored_a_shots_encoder_or_the_trial_says_the_true_distance";
+    let Some(data) = require::data(test) else { return };
+    let geometry = data.join("geometry/cspad-cxiformat.geom");
+    let folder = tempfile::tempdir().unwrap();
+    // The middle of pixel (100, 50) of `q0a0`, by hand from the file: corner, fs, ss and res.
+    let (x, y): (f64, f64) =
+        (443.819 + 100.5 * 0.004_806 - 50.5 * 0.999_989, -49.8719 + 100.5 * 0.999_989 + 50.5 * 0.004_806);
+    let radius = x.hypot(y) / 9090.91;
+    let angstrom = |distance: f64| 12_398.42 / 9500.0 / (2.0 * ((radius / distance).atan() / 2.0).sin());
+    let worked = |encoder: &[f64], more: &[&str]| {
+        let (file, out) = (folder.path().join("r0012.cxi"), folder.path().join("out"));
+        cxi(&file, (100, 50), 2, encoder);
+        let mut arguments = vec!["process", "--quiet", "--kind", "counts", "--detector", "cspad"];
+        arguments.extend(["--set", "hit.min_spots=1", "--set", "spots.peakfinder8.threshold=500"]);
+        arguments.extend(["--geometry", text(&geometry), "--out", text(&out), "--images"]);
+        arguments.extend(more);
+        arguments.push(text(&file));
+        let said = run(&arguments);
+        assert_eq!(said.status, 0, "{}{}", said.out, said.err);
+        let distances: Vec<Option<f64>> = results(&out).iter().map(|seen| seen.distance).collect();
+        let spots = H5::of_bytes(fs::read(out.join("spots.cxi")).unwrap()).unwrap();
+        let resolutions = spots.numbers("/entry_1/result_1/peakResolutionAngstrom").unwrap();
+        assert_eq!((distances.len(), resolutions.len()), (2, 2));
+        let written = fs::read_to_string(out.join("hits.geom")).unwrap();
+        let clen = written.lines().find_map(|line| line.strip_prefix("clen = ")).unwrap();
+        (distances, resolutions, clen.parse::<f64>().unwrap())
+    };
+    let are = |(distances, resolutions, clen): &(Vec<Option<f64>>, Vec<f64>, f64), expected: [f64; 2]| {
+        for ((distance, resolution), expected) in distances.iter().zip(resolutions).zip(expected) {
+            assert!(distance.is_some_and(|d| (d - expected).abs() < 1e-9), "{distances:?}");
+            let angstrom = angstrom(expected);
+            assert!((resolution / angstrom - 1.0).abs() < 1e-4, "{resolution} A, {angstrom} by hand");
+        }
+        assert!((clen - expected[1]).abs() < 1e-9, "CrystFEL is told {clen}");
+    };
+    // The stage's position and the geometry's coffset of 0.573224 m.
+    are(&worked(&[-440.0, -400.5], &[]), [0.133_224, 0.172_724]);
+    are(&worked(&[-440.0, -400.5], &["--set", "detector.distance=0.2"]), [0.133_224, 0.172_724]);
+    // The trial's distance is the true one.
+    are(&worked(&[], &["--set", "detector.distance=0.133"]), [0.133; 2]);
+    // Nobody says one: no resolution, whatever the coffset.
+    let (distances, resolutions, _) = worked(&[], &[]);
+    assert_eq!(distances, [None; 2]);
+    assert!(resolutions.iter().all(|d| d.is_nan()), "{resolutions:?}");
 }
 
 #[test]

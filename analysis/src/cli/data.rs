@@ -10,7 +10,7 @@ use lightrail_topics::RunNumber;
 use lightrail_topics::events::Image;
 
 use crate::detectors::Kind;
-use crate::process::{self, Chosen, Files, Wishes};
+use crate::process::{self, Chosen, Files, Wanted, Wishes};
 use crate::source::{Settings, Source};
 use crate::trial::Unit;
 use lightrail_service::command::Failure;
@@ -90,7 +90,8 @@ impl Data {
         let (mut images, mut faults, mut planes) = (Vec::new(), Vec::new(), HashMap::new());
         let mut is_of_others = false;
         for run in &files.runs {
-            let found = process::of_run(&files, run, &chosen.parameters.detector.name, &source).await;
+            let wanted = Wanted::by(&chosen, run.run.run);
+            let found = process::of_run(&files, run, &wanted, &source).await;
             let found = found.with_context(|| format!("run {} cannot be indexed", run.run)).map_err(usage)?;
             images.extend(found.images);
             faults.extend(found.faults);

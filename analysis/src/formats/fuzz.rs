@@ -122,7 +122,8 @@ pub fn h5(bytes: &[u8]) {
             }
         }
     }
-    let _ = (file.images(), file.shots().of(0), file.linked(), file.detector(""), file.detector("/panels"));
+    let _ =
+        (file.images(), file.shots(None).of(0), file.linked(), file.detector(""), file.detector("/panels"));
 }
 
 /// As a stored chunk, through every filter.

@@ -5,8 +5,9 @@
 //! pixel, so the middle of that pixel is at (0.5, 0.5) and lies at `corner + 0.5 fs + 0.5 ss`; that is [`Panel::origin`]. A
 //! position of ours, (f, s) with whole numbers in the middle of pixels, is CrystFEL's (f + 0.5, s + 0.5).
 //!
-//! z of a panel is `clen + coffset`. Where `clen` is a place in the data file, [`Geometry::distance`] is 0 and the shot's own
-//! length is given to [`Geometry::at_distance`].
+//! z of a panel is `clen + coffset`. Where `clen` is a place in the data file or is not there at all, nobody knows the distance
+//! yet: [`Geometry::distance`] is 0, and the panels' z count from the first panel. A distance that comes later, from a shot
+//! ([`Encoder`]) or a trial, is then the true one from the sample to that panel, with nothing to be added.
 
 mod keys;
 mod region;
@@ -19,7 +20,7 @@ use super::fault::{Faults, suggestion};
 use super::{Geometry, GeometryError, Panel};
 use crate::frame::Shape;
 pub use region::BadRegion;
-pub use value::{Energy, Length};
+pub use value::{Encoder, Energy, Length};
 pub use write::write;
 
 /// All that a geometry file says.
@@ -31,6 +32,8 @@ pub struct Crystfel {
     pub panels: Vec<PanelKeys>,
     /// Length from the sample to the detector, without the panels' `coffset`.
     pub length: Option<Length>,
+    /// The first panel's `coffset`, metres.
+    pub offset: f64,
     /// Photon energy.
     pub photon_energy: Option<Energy>,
     /// Dataset of the peak list.
@@ -114,11 +117,14 @@ pub fn read(text: &str) -> Result<Crystfel, GeometryError> {
     if drafts.is_empty() {
         faults.add(0, "file", "describes no panel; a panel has lines such as `p0/min_fs = 0`");
     }
+    read.offset = drafts.first().map_or(0.0, |(_, draft)| draft.keys.coffset);
     let clen = match read.length {
-        Some(Length::Metres(metres)) => metres,
-        _ => 0.0,
+        Some(Length::Metres(metres)) => {
+            read.geometry.distance = metres;
+            metres
+        }
+        _ => -read.offset,
     };
-    read.geometry.distance = clen;
     for (name, draft) in drafts {
         if let Some(panel) = finished(&name, &draft, clen, shift, &mut faults) {
             read.geometry.panels.push(panel);
@@ -148,6 +154,16 @@ pub fn read(text: &str) -> Result<Crystfel, GeometryError> {
 }
 
 impl Crystfel {
+    /// Where the data files hold what makes the detector's distance, if they do.
+    pub fn encoder(&self) -> Option<Encoder> {
+        match &self.length {
+            Some(Length::Stored { path, unit }) => {
+                Some(Encoder { path: path.clone(), unit: *unit, offset: self.offset })
+            }
+            _ => None,
+        }
+    }
+
     /// Which pixels of an array the file says are not to be used (`true` = bad): bad regions and panels with `no_index`. The
     /// array may be stacked otherwise than the file says ([`Geometry::for_shape`]), which `geometry` then is.
     #[allow(clippy::cast_precision_loss)] // rows and columns are far below 2^52

@@ -23,10 +23,9 @@ pub struct Whole {
 }
 
 /// The images of an HDF5 file's dataset: `detector` is its path, or any name for the one that NXmx or CXI have. The dataset's
-/// object header becomes the configuration.
-pub fn hdf5(lfn: &Lfn, file: &H5, detector: &str) -> Result<Whole, FormatError> {
+/// object header becomes the configuration; `shots` is what the file says of them.
+pub fn hdf5(lfn: &Lfn, file: &H5, detector: &str, shots: &Shots) -> Result<Whole, FormatError> {
     let table = file.table(&file.detector(detector)?)?;
-    let shots = file.shots();
     let place = |range: &Range<u64>| ConfigurePlace {
         lfn: lfn.clone(),
         offset: range.start,
@@ -131,7 +130,9 @@ mod tests {
     fn what_an_hdf5_file_lists_is_decoded_from_its_bytes() {
         let file = include_bytes!("../formats/h5/tests/cxi.h5");
         let lfn: Lfn = "/cxi/cxi78513/hdf5/run12.cxi".parse().unwrap();
-        let whole = hdf5(&lfn, &H5::of_bytes(file.to_vec()).unwrap(), "cspad").unwrap();
+        let h5 = H5::of_bytes(file.to_vec()).unwrap();
+        let shots = h5.shots(None);
+        let whole = hdf5(&lfn, &h5, "cspad", &shots).unwrap();
         assert_eq!((whole.images.len(), whole.missing.as_slice()), (3, &[1][..]));
         let bytes = |offset: u64, length: u64| {
             let from = usize::try_from(offset).unwrap();
@@ -149,7 +150,7 @@ mod tests {
             assert_eq!(shot.photon_energy, Some(9500.0 + f64::from(number)));
             assert_eq!(shot.pulse_id, Some(u64::from(7 + number)));
         }
-        let absent = hdf5(&lfn, &H5::of_bytes(file.to_vec()).unwrap(), "/entry/data").unwrap_err();
+        let absent = hdf5(&lfn, &h5, "/entry/data", &shots).unwrap_err();
         assert_eq!(absent.to_string(), "there is no dataset /entry/data in the HDF5 file");
         let one = cbf(&"/cxi/cxi78513/cbf/a.cbf".parse().unwrap(), 77);
         assert_eq!((one.event.to_string().as_str(), one.extents[0].length), ("a.cbf:0", 77));

@@ -36,7 +36,7 @@ fn fill(report: &mut Report, storage: DynStorage) -> Result<(), FormatError> {
     } else if let Err(error @ FormatError::Elsewhere { .. }) = file.detector("") {
         report.facts.push(("images".to_owned(), error.to_string()));
     }
-    shot(report, &file.shots().of(0));
+    shot(report, &file.shots(None).of(0));
     Ok(())
 }
 

@@ -58,10 +58,11 @@ pub async fn write(
     }
     let Some(last) = piece else { return Ok(written) };
     let chain = Arc::clone(&last.chain);
+    let distance = last.rows.last().and_then(|row| row.numbers.detector_distance);
     written.push(last.write(out, written.len(), &whole)?);
     let names = written.iter().filter_map(|path| path.file_name()?.to_str());
     let list = names.fold(String::new(), |all, name| all + name + "\n");
-    for (name, text) in [("hits.lst", list), ("hits.geom", geometry(&chain))] {
+    for (name, text) in [("hits.lst", list), ("hits.geom", geometry(&chain, distance))] {
         written.push(whole(&out.join(name), &mut |mut file| {
             Ok(std::io::Write::write_all(&mut file, text.as_bytes())?)
         })?);
@@ -113,10 +114,11 @@ impl Piece<'_> {
     }
 }
 
-/// CrystFEL's geometry of such a file.
-fn geometry(chain: &Chain) -> String {
+/// CrystFEL's geometry of such a file, at the distance that the last hit had.
+fn geometry(chain: &Chain, distance: Option<f64>) -> String {
     let parameters = chain.parameters();
     let plane = cxi::plane(chain.geometry(), chain.calibration().shape());
+    let plane = distance.map_or_else(|| plane.clone(), |distance| plane.at_distance(distance));
     let mut text = crystfel::write(&plane, None);
     let scale = match (parameters.calibration.unit, parameters.detector.kind) {
         (Unit::Native, Kind::Jungfrau | Kind::Epix10ka | Kind::Epix100) => "adu_per_eV = 0.001\n",

@@ -3,17 +3,19 @@
 use std::collections::{BTreeSet, HashSet};
 
 use lightrail_topics::events::Image;
-use lightrail_topics::{FileKind, Lfn, SiteName, TrialNumber};
+use lightrail_topics::{FileKind, Lfn, RunNumber, SiteName, TrialNumber};
 
 mod linked;
 
-use super::chosen::Told;
+use super::chosen::{Chosen, Told};
 use super::files::{Files, RunFiles, small_beside};
 use crate::formats::cbf::Cbf;
 use crate::formats::xtc2::{Configuration, Datagram, HEADER, Header};
 use crate::geometry::Geometry;
+use crate::geometry::crystfel::Encoder;
 use crate::index::whole;
 use crate::index::{Join, Joined, Stream};
+use crate::inputs;
 use crate::source::{Extent as Bytes, Location, Source, SourceError};
 
 /// Bytes of an index file that are read at once.
@@ -34,6 +36,24 @@ pub struct RunImages {
     pub plane: Option<Geometry>,
 }
 
+/// What of a run's files is wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The detector, by its name in the data.
+    pub detector: String,
+    /// Where HDF5 files hold its distance.
+    pub encoder: Option<Encoder>,
+}
+
+impl Wanted {
+    /// What a trial wants of a run. A geometry that cannot be read is told where the trial is compiled.
+    pub fn by(chosen: &Chosen, run: RunNumber) -> Self {
+        let Chosen { parameters, base, .. } = chosen;
+        let encoder = inputs::encoder(parameters, run, base).ok().flatten();
+        Self { detector: parameters.detector.name.clone(), encoder }
+    }
+}
+
 /// The trial's number and the site's name of work without services.
 fn nobody() -> (TrialNumber, SiteName) {
     (TrialNumber(0), "LOCAL".parse().expect("letters"))
@@ -46,9 +66,10 @@ fn nobody() -> (TrialNumber, SiteName) {
 pub async fn of_run(
     files: &Files,
     run: &RunFiles,
-    detector: &str,
+    wanted: &Wanted,
     source: &Source,
 ) -> Result<RunImages, SourceError> {
+    let detector = wanted.detector.as_str();
     let (trial, site) = nobody();
     let mut found = RunImages::default();
     let mut join = Join::new();
@@ -85,7 +106,7 @@ pub async fn of_run(
         let Some(place) = files.location(lfn) else { continue };
         match lfn.kind() {
             FileKind::Hdf5 => {
-                joined.extend(linked::of_hdf5(lfn, &place, detector, source, &mut found).await?);
+                joined.extend(linked::of_hdf5(lfn, &place, wanted, source, &mut found).await?);
             }
             _ => joined.push(whole::cbf(lfn, source.size(&place).await?)),
         }

@@ -4,6 +4,7 @@
 use super::H5;
 use crate::formats::FormatError;
 use crate::frame::{Shape, Shot};
+use crate::geometry::crystfel::Encoder;
 use crate::geometry::{Geometry, Panel};
 
 /// h c in eV angstrom.
@@ -87,8 +88,8 @@ impl H5 {
         own.ok_or_else(|| self.elsewhere(None).unwrap_or_else(absent))
     }
 
-    /// What the file says of the shots.
-    pub fn shots(&self) -> Shots {
+    /// What the file says of the shots; of the distance by `encoder`, where a geometry names one and the file has it.
+    pub fn shots(&self, encoder: Option<&Encoder>) -> Shots {
         let first = |paths: &[&str]| paths.iter().find_map(|path| self.numbers(path)).unwrap_or_default();
         let metres = |path: &str| {
             let factor = match self.attribute(path, "units").as_deref() {
@@ -122,7 +123,11 @@ impl H5 {
             "/entry/instrument/detector/detector_distance",
             "/entry_1/instrument_1/detector_1/distance",
         ];
-        let distance = distances.iter().find_map(|path| metres(path)).unwrap_or_default();
+        let encoded = encoder.and_then(|encoder| {
+            let positions = self.numbers(&encoder.path)?;
+            Some(positions.into_iter().map(|position| encoder.distance(position)).collect())
+        });
+        let distance = encoded.or_else(|| distances.iter().find_map(|path| metres(path))).unwrap_or_default();
         Shots { energy, distance, fiducial: first(&["/LCLS/fiducial"]) }
     }
 
@@ -134,7 +139,7 @@ impl H5 {
         };
         let (x, y) = (number("x_pixel_size")?, number("y_pixel_size")?);
         let (beam_x, beam_y) = (number("beam_center_x")?, number("beam_center_y")?);
-        let distance = self.shots().of(0).detector_distance?;
+        let distance = self.shots(None).of(0).detector_distance?;
         if shape.panels != 1 || x <= 0.0 || y <= 0.0 {
             return None;
         }

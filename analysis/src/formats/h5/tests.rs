@@ -1,8 +1,11 @@
 //! Files made by h5py (`tests/make.py` says how): every index of chunks, every filter, against one formula; damaged copies.
 
+use hdf5_writer::{DatasetBuilder, Hdf5Builder, Hdf5Writer, WriteOptions};
+
 use super::*;
 use crate::formats::{damaged, fuzz};
 use crate::frame::{Pixels, Shape};
+use crate::geometry::crystfel::Encoder;
 
 const NXMX: &[u8] = include_bytes!("tests/nxmx.h5");
 const CXI: &[u8] = include_bytes!("tests/cxi.h5");
@@ -69,7 +72,7 @@ fn files_that_only_point_to_others_say_to_which() {
     assert!(matches!(master.detector("/entry/data/data_000002"), Err(FormatError::Elsewhere { .. })));
     let absent = FormatError::absent("dataset /entry/nothing in the HDF5 file");
     assert_eq!(master.detector("/entry/nothing"), Err(absent));
-    assert_eq!(master.shots().of(4).detector_distance, Some(0.15));
+    assert_eq!(master.shots(None).of(4).detector_distance, Some(0.15));
 
     let whole = H5::of_bytes(VIRTUAL.to_vec()).unwrap();
     assert!(whole.is_virtual("/entry/data/data") && !whole.is_virtual("/entry/nothing"));
@@ -110,7 +113,7 @@ fn dectris_images_are_read_from_header_and_chunks_alone() {
     assert_eq!(file.images().unwrap(), ["/entry/data/data"], "one dataset by two names is one");
     assert_eq!(file.detector("eiger").unwrap(), "/entry/data/data");
     assert_eq!(file.text("/entry/definition").as_deref(), Some("NXmx"));
-    let shot = file.shots().of(2);
+    let shot = file.shots(None).of(2);
     assert!((shot.photon_energy.unwrap() - 12_398.419_84 / 1.3).abs() < 1e-6);
     assert!((shot.detector_distance.unwrap() - 0.15).abs() < 1e-12, "millimetres become metres");
     let plane = file.plane(layout.shape).unwrap();
@@ -122,6 +125,38 @@ fn dectris_images_are_read_from_header_and_chunks_alone() {
 }
 
 #[test]
+fn an_encoders_positions_become_distances_by_the_geometry_that_names_it() {
+    let path = "/LCLS/detector_1/EncoderValue";
+    let file = |own: bool| {
+        let mut file = Hdf5Builder::new()
+            .dataset(DatasetBuilder::typed_data(&path[1..], [2], &[-440.0, -400.5]).unwrap());
+        if own {
+            let path = "entry_1/instrument_1/detector_1/distance";
+            file = file.dataset(DatasetBuilder::typed_data(path, [1], &[0.7]).unwrap());
+        }
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        let writer = Hdf5Writer::new(&mut bytes, WriteOptions::default());
+        writer.finish(file.into_plan().unwrap()).unwrap();
+        H5::of_bytes(bytes.into_inner()).unwrap()
+    };
+    let encoder = Encoder { path: path.to_owned(), unit: 1e-3, offset: 0.573_224 };
+    let of = |file: &H5, encoder: Option<&Encoder>| {
+        let shots = file.shots(encoder);
+        [0, 1].map(|image| shots.of(image).detector_distance)
+    };
+    let near = |found: [Option<f64>; 2]| {
+        found.iter().zip([0.133_224, 0.172_724]).all(|(f, e)| f.is_some_and(|f| (f - e).abs() < 1e-12))
+    };
+    assert!(near(of(&file(false), Some(&encoder))), "{:?}", of(&file(false), Some(&encoder)));
+    // What the geometry names goes before what the file says by convention.
+    assert!(near(of(&file(true), Some(&encoder))));
+    assert_eq!(of(&file(true), None), [Some(0.7); 2]);
+    assert_eq!(of(&file(false), None), [None; 2], "without what is added to it a position is no distance");
+    let gone = Encoder { path: "/LCLS/detector_2/EncoderValue".to_owned(), ..encoder };
+    assert_eq!(of(&file(true), Some(&gone)), [Some(0.7); 2]);
+}
+
+#[test]
 fn tiles_with_sums_are_put_together_and_what_was_not_stored_is_no_image() {
     let (layout, images) = read(CXI, "/entry_1/data_1/data");
     assert_eq!((layout.shape.to_string().as_str(), layout.grid()), ("5x12x16", [3, 1, 2]));
@@ -129,7 +164,7 @@ fn tiles_with_sums_are_put_together_and_what_was_not_stored_is_no_image() {
     let there: Vec<bool> = images.iter().map(Option::is_some).collect();
     assert_eq!(there, [true, false, true, true]);
     let file = H5::of_bytes(CXI.to_vec()).unwrap();
-    let shots = file.shots();
+    let shots = file.shots(None);
     let of = |n: usize| (shots.of(n).photon_energy, shots.of(n).pulse_id);
     assert_eq!((of(0), of(3), of(4)), ((Some(9500.0), Some(7)), (Some(9503.0), Some(10)), (None, None)));
     // A byte of a chunk turned: the sum tells.

@@ -79,6 +79,7 @@ impl Default for Reading {
                 geometry: Geometry { panels: Vec::new(), distance: 0.0 },
                 panels: Vec::new(),
                 length: None,
+                offset: 0.0,
                 photon_energy: None,
                 peak_list: None,
                 bad: Vec::new(),

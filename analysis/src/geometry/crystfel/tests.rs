@@ -78,9 +78,12 @@ fn real_files_have_64_asics_of_a_cspad() {
         read.panels[0].masks[&0],
         MaskKeys { data: Some("/entry_1/data_1/mask".to_owned()), file: None, good: 0, bad: 0xffff }
     );
-    // An encoder at -440 mm makes 0.133 m.
-    let moved = read.geometry.at_distance(-0.44);
-    assert!((moved.panels[0].origin[2] - 0.133_224).abs() < 1e-9);
+    // Its stage runs from -500 mm to 0: an encoder at -440 mm makes 0.133 m.
+    let encoder = read.encoder().expect("the length is stored");
+    assert!((encoder.distance(-440.0) - 0.133_224).abs() < 1e-9);
+    let at = |distance: f64| read.geometry.at_distance(distance).panels[0].origin[2];
+    assert_eq!(read.geometry.distance.to_bits(), 0, "nobody knows it yet");
+    assert!((at(0.133_224) - 0.133_224).abs() < 1e-12, "{}", at(0.133_224));
     // The first ASIC by hand: corner plus half a step each, over res.
     let [x, y, _] = read.geometry.panels[0].origin;
     assert!((x - (443.819 + 0.5 * 0.004_806 - 0.5 * 0.999_989) / 9090.91).abs() < 1e-12);
@@ -143,6 +146,22 @@ fn every_key_is_understood() {
     // The whole of `a` is within 5 pixels of the beam; two pixels of `b` are a corner.
     assert_eq!(bad.iter().filter(|bad| **bad).count(), 102);
     assert!(bad[100] && bad[101] && !bad[102]);
+}
+
+#[test]
+fn without_a_length_panels_stand_to_each_other_as_their_offsets_say() {
+    let stored = read(&SMALL.replace("clen = 0.1", "clen = /distance m")).expect("a geometry");
+    let absent = read(&SMALL.replace("clen = 0.1", "")).expect("a geometry");
+    for geometry in [&stored.geometry, &absent.geometry] {
+        assert_eq!(geometry.distance.to_bits(), 0);
+        // 2 mm and 3 mm behind the length, so the second stands 1 mm behind the first.
+        let z = |at: f64| [0, 1].map(|panel| geometry.at_distance(at).panels[panel].origin[2]);
+        assert!(z(0.2).iter().zip([0.2, 0.201]).all(|(z, e)| (z - e).abs() < 1e-12), "{:?}", z(0.2));
+    }
+    let encoder = Encoder { path: "/distance".to_owned(), unit: 1.0, offset: 0.002 };
+    assert_eq!((stored.encoder(), absent.encoder()), (Some(encoder.clone()), None));
+    assert!((encoder.distance(0.198) - 0.2).abs() < 1e-12);
+    assert_eq!(read(SMALL).expect("a geometry").encoder(), None, "the length is a number");
 }
 
 #[test]

@@ -14,6 +14,24 @@ pub enum Length {
     },
 }
 
+/// A dataset of the data files that holds where the detector stands, such as the position of its stage's encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoder {
+    /// The dataset's path.
+    pub path: String,
+    /// Metres per unit.
+    pub unit: f64,
+    /// The detector's distance where the dataset holds 0, metres.
+    pub offset: f64,
+}
+
+impl Encoder {
+    /// The detector's distance where the dataset holds this, metres.
+    pub fn distance(&self, position: f64) -> f64 {
+        position * self.unit + self.offset
+    }
+}
+
 /// A photon energy that is a number, or a place in the data file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Energy {

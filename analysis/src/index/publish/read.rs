@@ -11,6 +11,8 @@ use super::{Publication, PublishFault};
 use crate::config::Site;
 use crate::formats::FormatError;
 use crate::formats::h5::H5;
+use crate::geometry::crystfel::Encoder;
+use crate::inputs;
 use crate::source::{Extent, Location, SourceError};
 
 /// The most bytes of an index file that are read at once.
@@ -82,13 +84,16 @@ impl Publication<'_> {
         }
         let hdf5 = files.there.keys().filter(|lfn| lfn.kind() == FileKind::Hdf5 && !self.has(lfn));
         let hdf5: Vec<Lfn> = hdf5.cloned().collect();
+        let encoder = if hdf5.is_empty() { None } else { self.encoder().await? };
         let mut read = Vec::new();
         for lfn in hdf5 {
             let storage = self.place.source.ranged(&self.place.files.location(&lfn)).await?;
             let (detector, name) = (self.purpose.parameters.detector.name.clone(), lfn.clone());
+            let encoder = encoder.clone();
             let reading = tokio::task::spawn_blocking(move || {
                 let file = H5::open(storage)?;
-                Ok((whole::hdf5(&name, &file, &detector), file.shots()))
+                let shots = file.shots(encoder.as_ref());
+                Ok((whole::hdf5(&name, &file, &detector, &shots), shots))
             });
             let opened = match reading.await {
                 Ok(opened) => opened.map_err(|error: FormatError| error.to_string()),
@@ -125,6 +130,20 @@ impl Publication<'_> {
             self.join.add(stream.registered(files.there.get(&lfn).and_then(|file| file.generation)));
         }
         Ok(())
+    }
+
+    /// Where the run's files hold the detector's distance, by the trial's geometry.
+    async fn encoder(&self) -> Result<Option<Encoder>, PublishFault> {
+        let (parameters, base) = (self.purpose.parameters.clone(), self.place.base.clone());
+        let of = self.purpose.of.clone();
+        let run = of.run.run;
+        let reading = tokio::task::spawn_blocking(move || inputs::encoder(&parameters, run, &base));
+        let why = match reading.await {
+            Ok(Ok(encoder)) => return Ok(encoder),
+            Ok(Err(error)) => error.line(),
+            Err(panic) => panic.to_string(),
+        };
+        Err(PublishFault::Refused { of, why })
     }
 
     fn has(&self, lfn: &Lfn) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lightrail_topics::Lfn;
 
-use super::RunImages;
+use super::{RunImages, Wanted};
 use crate::formats::FormatError;
 use crate::formats::h5::{H5, Shots};
 use crate::frame::Shape;
@@ -37,11 +37,11 @@ impl Hdf5 {
 pub(super) async fn of_hdf5(
     lfn: &Lfn,
     place: &Location,
-    detector: &str,
+    wanted: &Wanted,
     source: &Source,
     found: &mut RunImages,
 ) -> Result<Vec<Joined>, SourceError> {
-    let of = match open(lfn, place, detector, source).await? {
+    let of = match open(lfn, place, wanted, source).await? {
         Ok(of) => of,
         Err(error) => {
             found.faults.push(format!("{place}: {error}"));
@@ -63,7 +63,7 @@ pub(super) async fn of_hdf5(
             continue;
         };
         let place = place.beside(lfn.file_name());
-        let linked = match open(&lfn, &place, detector, source).await {
+        let linked = match open(&lfn, &place, wanted, source).await {
             Ok(linked) => linked,
             Err(error) if error.concerns_file() => {
                 found.faults.push(format!("{error}; its images are missing"));
@@ -104,17 +104,18 @@ fn taken(place: &Location, whole: Result<Whole, FormatError>, found: &mut RunIma
 async fn open(
     lfn: &Lfn,
     place: &Location,
-    detector: &str,
+    wanted: &Wanted,
     source: &Source,
 ) -> Result<Result<Hdf5, FormatError>, SourceError> {
     let storage = source.ranged(place).await?;
-    let (lfn, detector) = (lfn.clone(), detector.to_owned());
+    let (lfn, Wanted { detector, encoder }) = (lfn.clone(), wanted.clone());
     let read = move || {
         let file = H5::open(storage)?;
-        let whole = whole::hdf5(&lfn, &file, &detector);
+        let shots = file.shots(encoder.as_ref());
+        let whole = whole::hdf5(&lfn, &file, &detector, &shots);
         let table = file.detector(&detector).and_then(|path| file.table(&path));
         let shape = table.ok().map(|table| table.layout.shape);
-        Ok(Hdf5 { whole, shape, shots: file.shots(), file: Arc::new(file) })
+        Ok(Hdf5 { whole, shape, shots, file: Arc::new(file) })
     };
     let read = tokio::task::spawn_blocking(read).await;
     Ok(read
@@ -146,7 +147,8 @@ mod tests {
         }
         let named: Vec<String> = named.iter().map(|name| place(name).display().to_string()).collect();
         let files = Files::new(&named, None).unwrap();
-        of_run(&files, &files.runs[0], "eiger", &Source::new(Settings::default())).await.unwrap()
+        let wanted = Wanted { detector: "eiger".to_owned(), encoder: None };
+        of_run(&files, &files.runs[0], &wanted, &Source::new(Settings::default())).await.unwrap()
     }
 
     fn frames(found: &RunImages) -> Vec<(&str, u32)> {

@@ -81,8 +81,8 @@ async fn worked(seconds: f64, does: fn(usize) -> Does) -> Outcomes {
     let set = vec![format!("time_limit={seconds:?}")];
     let chosen = process::choose(&Wishes { trial, set, ..Wishes::default() }, &Told::Nothing).unwrap();
     let source = Source::new(Settings::default());
-    let name = &chosen.parameters.detector.name;
-    let images = process::of_run(&files, &files.runs[0], name, &source).await.unwrap().images;
+    let wanted = process::Wanted::by(&chosen, files.runs[0].run.run);
+    let images = process::of_run(&files, &files.runs[0], &wanted, &source).await.unwrap().images;
     assert_eq!(images.len(), 9);
     let free = (Mutex::new(false), Condvar::new());
     let stages = Arc::new(Faulty { inner: Chained::default(), does, order: images.clone(), free });
