@@ -9,6 +9,8 @@ mod common_mode;
 mod epix10ka;
 mod kind;
 mod mask;
+#[cfg(test)]
+mod tests;
 
 pub use calibration::{Calibration, CalibrationError, Entry, PixelError};
 pub use kind::Kind;

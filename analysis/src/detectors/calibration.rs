@@ -175,12 +175,13 @@ impl Calibration {
         self.entry(pixel, raw).value(f32::from(raw & self.kind.adc_mask()))
     }
 
-    /// Whether a raw pixel is saturated.
+    /// Whether a raw pixel is saturated; one that was not measured is not.
     #[inline]
     pub fn saturated(&self, raw: u16) -> bool {
         match self.kind {
             // The lowest gain counts downwards: its end is 0.
             Kind::Jungfrau => raw == 0xc000,
+            Kind::Counts if raw == u16::MAX => false,
             _ => f32::from(raw & self.kind.adc_mask()) >= self.saturation,
         }
     }
