@@ -84,6 +84,14 @@ pub enum ConstantsError {
         /// What it has.
         there: String,
     },
+    /// It has no rows and columns.
+    #[error("{what} are {found:?}: gain modes x panels x rows x columns, or rows x columns were expected")]
+    Flat {
+        /// Which constant, or the mask.
+        what: String,
+        /// Its dimensions.
+        found: Vec<usize>,
+    },
     /// It has another shape than the data.
     #[error("{what} are {found:?}, the data are {data}: gain modes x {data} were expected")]
     Shape {
@@ -101,15 +109,49 @@ pub enum ConstantsError {
 /// # Errors
 /// A file that cannot be read, whose name says no constant, or of another shape than the data.
 pub fn add(constants: &mut Constants, path: &Path, bytes: &[u8], shape: Shape) -> Result<(), ConstantsError> {
+    each(path, bytes, &mut |constant, array| put(constants, constant, array, shape))
+}
+
+/// Whether a file holds constants, whatever the shape of the data.
+///
+/// # Errors
+/// A file that cannot be read, whose name says no constant, or of no rows and columns.
+pub fn check(path: &Path, bytes: &[u8]) -> Result<(), ConstantsError> {
+    each(path, bytes, &mut |constant, array| plane(&constant.to_string(), array))
+}
+
+/// Whether a file holds a mask, whatever the shape of the data.
+///
+/// # Errors
+/// A file that cannot be read, that holds no mask, or one of no rows and columns.
+pub fn check_mask(bytes: &[u8]) -> Result<(), ConstantsError> {
+    let (array, _) = mask_array(bytes)?;
+    plane(MASK, &array)
+}
+
+/// What is told of a mask's values.
+const MASK: &str = "the mask's values";
+
+/// Whether an array has rows and columns, as all data have.
+fn plane(what: &str, array: &Array) -> Result<(), ConstantsError> {
+    let is_plane = array.dims.len() >= 2 && array.dims.iter().all(|axis| *axis > 0);
+    let flat = || ConstantsError::Flat { what: what.to_owned(), found: array.dims.clone() };
+    if is_plane { Ok(()) } else { Err(flat()) }
+}
+
+/// Takes every constant of a file.
+type Take<'t> = dyn FnMut(Constant, &Array) -> Result<(), ConstantsError> + 't;
+
+fn each(path: &Path, bytes: &[u8], take: &mut Take<'_>) -> Result<(), ConstantsError> {
     if h5::is_hdf5(bytes) {
-        return add_datasets(constants, bytes, shape);
+        return each_dataset(bytes, take);
     }
     let constant = of_path(path).ok_or(ConstantsError::Unnamed)?;
-    put(constants, constant, &read(bytes)?, shape)
+    take(constant, &read(bytes)?)
 }
 
 /// The datasets of an HDF5 file; of each constant the first that is named so.
-fn add_datasets(constants: &mut Constants, bytes: &[u8], shape: Shape) -> Result<(), ConstantsError> {
+fn each_dataset(bytes: &[u8], take: &mut Take<'_>) -> Result<(), ConstantsError> {
     let file = H5::of_bytes(bytes.to_vec())?;
     let mut found = Vec::new();
     let listed = file.list()?;
@@ -119,7 +161,7 @@ fn add_datasets(constants: &mut Constants, bytes: &[u8], shape: Shape) -> Result
             continue;
         };
         found.push(constant);
-        put(constants, constant, &file.array(&one.path)?, shape)?;
+        take(constant, &file.array(&one.path)?)?;
     }
     if found.is_empty() {
         return Err(no_dataset("pedestals, gains, offsets or status", &listed));
@@ -167,9 +209,9 @@ fn keep<T>(place: &mut Option<Modes<T>>, shape: Shape, modes: usize, values: imp
 
 /// A mask: one number per pixel, 0 where it does not count (see above for HDF5). Of several modes a pixel must count in all.
 pub fn mask(bytes: &[u8], shape: Shape) -> Result<Mask, ConstantsError> {
-    let (array, zero_counts) = if h5::is_hdf5(bytes) { mask_dataset(bytes)? } else { (read(bytes)?, false) };
+    let (array, zero_counts) = mask_array(bytes)?;
     modes(&array.dims, shape).ok_or_else(|| ConstantsError::Shape {
-        what: "the mask's values".to_owned(),
+        what: MASK.to_owned(),
         found: array.dims.clone(),
         data: shape,
     })?;
@@ -180,6 +222,11 @@ pub fn mask(bytes: &[u8], shape: Shape) -> Result<Mask, ConstantsError> {
         }
     }
     Ok(mask)
+}
+
+/// The mask of a file, and whether 0 is a pixel that counts.
+fn mask_array(bytes: &[u8]) -> Result<(Array, bool), ConstantsError> {
+    if h5::is_hdf5(bytes) { mask_dataset(bytes) } else { Ok((read(bytes)?, false)) }
 }
 
 /// The mask of an HDF5 file, and whether 0 is a pixel that counts.

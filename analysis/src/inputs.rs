@@ -21,7 +21,7 @@ use crate::formats::FormatError;
 use crate::formats::cbf::Cbf;
 use crate::formats::h5::H5;
 use crate::frame::Shape;
-use crate::geometry::crystfel::{self, Encoder};
+use crate::geometry::crystfel::{self, Crystfel, Encoder};
 use crate::geometry::{self, Geometry, GeometryError, Misfit};
 use crate::pipeline::{Chain, ChainError};
 use crate::trial::{Input, Parameters, Sha256};
@@ -194,51 +194,112 @@ pub fn encoder(parameters: &Parameters, run: RunNumber, base: &Path) -> Result<O
     let Some(input) = parameters.geometry.iter().find(|input| input.runs.contains(run)) else {
         return Ok(None);
     };
-    if Path::new(&input.path).extension().is_none_or(|ending| ending != "geom") {
-        return Ok(None);
-    }
     let (path, bytes) = read(input, base)?;
-    let read = crystfel::read(&String::from_utf8_lossy(&bytes));
-    Ok(read.map_err(|source| InputError::Geometry { path, source })?.encoder())
+    Ok(match describe(&path, &bytes)? {
+        Described::Crystfel(read) => read.encoder(),
+        Described::Panels(_) | Described::Plane(_) => None,
+    })
 }
 
-/// What is wrong with the files that a trial names, for whatever runs: those that are not there, or have another checksum.
-pub fn check_files(parameters: &Parameters, base: &Path) -> Vec<InputError> {
-    let all = parameters.constants.iter().chain(&parameters.masks).chain(&parameters.geometry);
-    all.filter_map(|input| read(input, base).err()).collect()
+/// A file that a trial names and that cannot be used, with its place in the trial.
+#[derive(Debug, thiserror::Error)]
+#[error("{key} (no. {number} of them)")]
+pub struct FileFault {
+    /// The key, such as `masks.path`.
+    pub key: &'static str,
+    /// Which of the list, from 1.
+    pub number: usize,
+    /// What is wrong.
+    pub source: InputError,
 }
 
-/// A geometry file by its ending, for data of that shape; with the bad regions that it may have.
-fn read_geometry(path: &Path, bytes: &[u8], shape: Shape) -> Result<(Geometry, Option<Mask>), InputError> {
+impl FileFault {
+    /// The same with all its sources, in one line.
+    pub fn line(&self) -> String {
+        format!("{self}: {}", self.source.line())
+    }
+}
+
+/// What is wrong with the files that a trial names, for whatever runs and data: those that are not there, that have another
+/// checksum, or that are no constants, mask or geometry.
+pub fn check_files(parameters: &Parameters, base: &Path) -> Vec<FileFault> {
+    type Check = fn(&Path, &[u8]) -> Result<(), InputError>;
+    let lists: [(_, _, Check); 3] = [
+        ("constants.path", &parameters.constants, |path, bytes| {
+            constants::check(path, bytes).map_err(|source| constants_fault(path, source))
+        }),
+        ("masks.path", &parameters.masks, |path, bytes| {
+            constants::check_mask(bytes).map_err(|source| constants_fault(path, source))
+        }),
+        ("geometry.path", &parameters.geometry, |path, bytes| match describe(path, bytes)? {
+            Described::Crystfel(_) | Described::Panels(_) => Ok(()),
+            Described::Plane(file) => {
+                let absent =
+                    FormatError::absent("NXmx detector with pixel sizes, beam centre and distance in it");
+                let fault = InputError::Image { path: path.to_owned(), source: absent };
+                file.plane(ONE_MODULE).map(drop).ok_or(fault)
+            }
+        }),
+    ];
+    let each = lists.into_iter().flat_map(|(key, inputs, check)| {
+        inputs.iter().zip(1..).map(move |(input, number)| (key, number, input, check))
+    });
+    let fault = |(key, number, input, check): (_, _, _, Check)| {
+        let checked = read(input, base).and_then(|(path, bytes)| check(&path, &bytes));
+        checked.err().map(|source| FileFault { key, number, source })
+    };
+    each.filter_map(fault).collect()
+}
+
+/// Data of one module: what an NXmx file describes does not depend on its rows and columns.
+const ONE_MODULE: Shape = Shape { panels: 1, rows: 1, columns: 1 };
+
+fn constants_fault(path: &Path, source: ConstantsError) -> InputError {
+    InputError::Constants { path: path.to_owned(), source }
+}
+
+/// A geometry file, read.
+enum Described {
+    Crystfel(Box<Crystfel>),
+    Panels(Geometry),
+    /// A plane of one module, whatever rows and columns it has.
+    Plane(H5),
+}
+
+/// A geometry file by its ending.
+fn describe(path: &Path, bytes: &[u8]) -> Result<Described, InputError> {
     let wrong = |source| InputError::Geometry { path: path.to_owned(), source };
-    let misfit = |source| InputError::Misfit { path: path.to_owned(), source };
+    let fault = |source| InputError::Image { path: path.to_owned(), source };
     let text = || String::from_utf8_lossy(bytes);
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("geom") => {
-            let read = crystfel::read(&text()).map_err(wrong)?;
+    Ok(match path.extension().and_then(|ending| ending.to_str()) {
+        Some("geom") => Described::Crystfel(Box::new(crystfel::read(&text()).map_err(wrong)?)),
+        Some("data") => Described::Panels(geometry::psana::read(&text()).map_err(wrong)?),
+        Some("cbf") => {
+            let cbf = Cbf::read(bytes).map_err(|error| fault(error.general()))?;
+            Described::Panels(geometry::cbf::read(&cbf).map_err(wrong)?)
+        }
+        Some("h5" | "hdf5" | "nxs") => Described::Plane(H5::of_bytes(bytes.to_vec()).map_err(fault)?),
+        _ => return Err(InputError::Unknown { path: path.to_owned() }),
+    })
+}
+
+/// A geometry file for data of that shape; with the bad regions that it may have.
+fn read_geometry(path: &Path, bytes: &[u8], shape: Shape) -> Result<(Geometry, Option<Mask>), InputError> {
+    let misfit = |source| InputError::Misfit { path: path.to_owned(), source };
+    match describe(path, bytes)? {
+        Described::Crystfel(read) => {
             let geometry = read.geometry.for_shape(shape).map_err(misfit)?;
             let bad = read.bad_pixels(&geometry, shape);
             let mask = Mask { shape, good: bad.into_iter().map(|bad| !bad).collect() };
             Ok((geometry, Some(mask)))
         }
-        Some("data") => {
-            let geometry = geometry::psana::read(&text()).map_err(wrong)?;
-            Ok((geometry.for_shape(shape).map_err(misfit)?, None))
-        }
-        Some("cbf") => {
-            let cbf = Cbf::read(bytes)
-                .map_err(|error| InputError::Image { path: path.to_owned(), source: error.general() })?;
-            let geometry = geometry::cbf::read(&cbf).map_err(wrong)?;
-            Ok((geometry.for_shape(shape).map_err(misfit)?, None))
-        }
-        Some("h5" | "hdf5" | "nxs") => {
-            let fault = |source| InputError::Image { path: path.to_owned(), source };
-            let plane = H5::of_bytes(bytes.to_vec()).map_err(fault)?.plane(shape);
+        Described::Panels(geometry) => Ok((geometry.for_shape(shape).map_err(misfit)?, None)),
+        Described::Plane(file) => {
             let absent =
                 || FormatError::absent(format!("NXmx detector of one module in it, as data of {shape} need"));
-            Ok((plane.ok_or_else(|| fault(absent()))?, None))
+            let fault = || InputError::Image { path: path.to_owned(), source: absent() };
+            Ok((file.plane(shape).ok_or_else(fault)?, None))
         }
-        _ => Err(InputError::Unknown { path: path.to_owned() }),
     }
 }
 

@@ -76,7 +76,7 @@ impl Apply {
         if !self.without_files {
             let faults = inputs::check_files(&parameters, &config.trials.folder);
             if !faults.is_empty() {
-                let lines: Vec<String> = faults.iter().map(inputs::InputError::line).collect();
+                let lines: Vec<String> = faults.iter().map(inputs::FileFault::line).collect();
                 return Err(wrong(&lines.join("\n")));
             }
         }

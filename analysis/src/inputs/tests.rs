@@ -132,3 +132,60 @@ fn a_path_leads_nowhere_else_and_to_no_device() {
     assert!(said("/dev/zero").contains("it is no regular file"));
     assert!(said("/").contains("it is no regular file"));
 }
+
+#[test]
+fn a_trials_files_are_parsed_before_it_is_put_anywhere() {
+    let folder = Folder::new();
+    let check = |inputs: &str| {
+        let text = format!("[detector]\nname = 'd'\nkind = 'counts'\n{inputs}");
+        let parameters = Parameters::from_toml(&text).unwrap();
+        let faults = check_files(&parameters, folder.0.path());
+        let base = folder.0.path().to_str().unwrap();
+        faults.iter().map(|fault| fault.line().replace(base, "BASE")).collect::<Vec<_>>().join("\n")
+    };
+    let nxmx = include_bytes!("../formats/h5/tests/nxmx.h5");
+    let hdf5 = include_bytes!("../formats/h5/tests/constants.h5");
+    let good = [
+        folder.put("constants", "pedestals.npy", &constant(1.0, 3)),
+        folder.put("constants", "jungfrau.h5", hdf5),
+        folder.put("constants", "pixel_gain/0-end.data", b"1 2\n3 4\n"),
+        folder.put("masks", "mask.npy", &npy::write_u8(&[40, 60], &[1; 2400])),
+        folder.put("masks", "mask.h5", hdf5),
+        folder.put("geometry", "d.geom", GEOM.as_bytes()),
+        folder.put("geometry", "plane.nxs", nxmx),
+    ]
+    .concat();
+    assert_eq!(check(&good), "");
+    // What is wrong, whatever shape the data will have: the key, the file, and the parser's own words.
+    let cut = constant(1.0, 3);
+    let bad = [
+        folder.put("constants", "gains.npy", &cut[..cut.len() - 4]),
+        folder.put("constants", "dark.npy", &constant(1.0, 3)),
+        folder.put("constants", "empty.h5", nxmx),
+        folder.put("constants", "status.npy", &npy::write_u8(&[4], &[0; 4])),
+        folder.put("masks", "mask.txt", b"1 0 1\n1 2\n"),
+        folder.put("masks", "half.h5", &hdf5[..600]),
+        folder.put("geometry", "d.geom", GEOM.as_bytes()),
+        folder.put("geometry", "broken.geom", GEOM.replace("p0/max_ss", "p0/max_s").as_bytes()),
+        folder.put("geometry", "broken.data", b"nothing of psana's\n"),
+        folder.put("geometry", "broken.cbf", b"###CBF\n"),
+        folder.put("geometry", "plain.h5", hdf5),
+        folder.put("geometry", "g.txt", GEOM.as_bytes()),
+        folder.put("masks", "gone.npy", b"").replace("gone", "missing"),
+    ]
+    .concat();
+    insta::assert_snapshot!(check(&bad), @r"
+    constants.path (no. 1 of them): BASE/gains.npy: it cannot be read: npy file at byte 0 needs 4 bytes more than there are
+    constants.path (no. 2 of them): BASE/dark.npy: its name does not say which constant it holds: name it so that one of pedestals, gains, offsets, status, configuration stands in it
+    constants.path (no. 3 of them): BASE/empty.h5: it has no dataset named pedestals, gains, offsets or status; it has /entry/definition, /entry/data/data, /entry/instrument/beam/incident_wavelength, /entry/instrument/detector/beam_center_x, /entry/instrument/detector/beam_center_y, /entry/instrument/detector/data, /entry/instrument/detector/distance, /entry/instrument/detector/pixel_mask, ...
+    constants.path (no. 4 of them): BASE/status.npy: status are [4]: gain modes x panels x rows x columns, or rows x columns were expected
+    masks.path (no. 1 of them): BASE/mask.txt: it cannot be read: damaged text of numbers at byte 0: line 2: 2 numbers after lines of 3
+    masks.path (no. 2 of them): BASE/half.h5: it has no dataset named mask, pixel_mask or /data/data; it has none
+    masks.path (no. 3 of them): cannot read BASE/missing.npy: No such file or directory (os error 2)
+    geometry.path (no. 2 of them): geometry BASE/broken.geom: line 3: p0: lacks max_ss; line 6: p0/max_s: is no key that is known, did you mean `max_fs`?; line 11: bad region `bad_a`: `p0` is no panel
+    geometry.path (no. 3 of them): geometry BASE/broken.data: file: has no object; a psana geometry has 13 columns: PARENT IND OBJECT IND X0 ... TILT-X; line 1: nothing: has 3 columns, not 13 (PARENT IND OBJECT IND X0 Y0 Z0 and six angles)
+    geometry.path (no. 4 of them): geometry BASE/broken.cbf: _axis: the header has neither axes nor a Pilatus header; name a geometry file in the trial
+    geometry.path (no. 5 of them): geometry BASE/plain.h5: there is no NXmx detector with pixel sizes, beam centre and distance in it
+    geometry.path (no. 6 of them): geometry BASE/g.txt: neither CrystFEL's .geom nor psana's .data nor .cbf nor NXmx
+    ");
+}
