@@ -153,7 +153,7 @@ pub struct Work {
     pub open_for: Duration,
     /// `powders`: the folder into which partial powder sums are written; none are where it is left out.
     pub powders: Option<PathBuf>,
-    /// `powder_every`: how often they are.
+    /// `powder_every`: how often they are, at most a minute apart: that much a worker that is killed may lose.
     pub powder_every: Duration,
 }
 

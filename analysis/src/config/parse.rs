@@ -165,6 +165,9 @@ fn work(section: Section<'_, '_>) -> Work {
         section
             .fault("hand_over", "is not shorter than session, in which the group gives up a silent worker");
     }
+    if work.powder_every > MINUTE {
+        section.fault("powder_every", "is longer than 1m: that much a worker that is killed may lose");
+    }
     section.finish();
     work
 }

@@ -77,6 +77,7 @@ look = "10 apples"
 [work]
 hand_over = "6s"
 threads = 0
+powder_every = "61s"
 [http]
 index = "localhost"
 "#;
@@ -95,7 +96,8 @@ index = "localhost"
     line 19: index.look: `10 apples` is no duration; expected a duration in words such as "90s", "10m", "7d"
     line 21: work.hand_over: is not shorter than session, in which the group gives up a silent worker
     line 22: work.threads: 0 is out of range; expected a whole number from 1
-    line 24: http.index: invalid socket address syntax; expected address:port, such as "127.0.0.1:8741"
+    line 23: work.powder_every: is longer than 1m: that much a worker that is killed may lose
+    line 25: http.index: invalid socket address syntax; expected address:port, such as "127.0.0.1:8741"
     "#);
 }
 
