@@ -1,4 +1,4 @@
-//! `process` and `plot image` on files behind a real XRootD door: the same results as from the disk, and what is shown meanwhile.
+//! `process`, `plot image` and `inspect` on files behind a real XRootD door: the same as from the disk, and what is shown meanwhile.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -113,5 +113,74 @@ async fn runs_behind_a_door_are_processed_as_those_on_the_disk() -> anyhow::Resu
     let missing = run(&["process", "--trial", text(&trial), &nowhere]);
     assert_eq!(missing.status.code(), Some(2), "{}", err(&missing));
     assert!(err(&missing).contains(&nowhere) && err(&missing).contains("is not there"), "{}", err(&missing));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_behind_a_door_are_inspected_as_those_on_the_disk() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let beam = folder.path().join("beam");
+    let mut simulate = vec!["simulate", "--out", text(&beam), "--runs", "1", "--images", "30", "--seed", "5"];
+    simulate.extend(["--detector", "jungfrau32k", "--streams", "1", "--chunk-images", "20", "--unpaced"]);
+    let simulated = run(&simulate);
+    assert!(simulated.status.success(), "{}", err(&simulated));
+    let cluster = Cluster::start(ClusterOptions { servers: 1, ..ClusterOptions::separate("SITE") }).await?;
+    let (mut near, mut far) = (Vec::new(), Vec::new());
+    for name in ["mfxsim0126-r0001-s000-c000.xtc2", "smalldata/mfxsim0126-r0001-s000-c000.smd.xtc2"] {
+        let path = beam.join("mfx/mfxsim0126/xtc").join(name);
+        let lfn = format!("/mfx/mfxsim0126/xtc/{name}");
+        cluster.write(0, &lfn, &std::fs::read(&path)?)?;
+        near.push(text(&path).to_owned());
+        far.push(cluster.url(&lfn));
+    }
+    let inspect = |more: &[&str], files: &[String]| {
+        let files = files.iter().map(String::as_str);
+        let said = run(&["inspect"].into_iter().chain(more.iter().copied()).chain(files).collect::<Vec<_>>());
+        (said.status.code(), String::from_utf8(said.stdout.clone()).expect("text"), err(&said))
+    };
+
+    // One line of JSON for each of several files, the same from both places.
+    let (status, told, errors) = inspect(&["--json"], &far);
+    assert_eq!(status, Some(0), "{errors}");
+    assert_eq!(told, inspect(&["--json"], &near).1);
+    let reports: Vec<serde_json::Value> = told.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let [big, small] = &reports[..] else { panic!("two files: {told}") };
+    assert_eq!(big["file"], "mfxsim0126-r0001-s000-c000.xtc2");
+    assert_eq!(big["bytes"], std::fs::metadata(&near[0])?.len());
+    assert_eq!((&big["events"]["count"], &small["events"]["count"]), (&20.into(), &30.into()));
+    let chunks: Vec<_> = small["chunks"].as_array().expect("chunks").iter().map(|c| &c["events"]).collect();
+    assert_eq!(chunks, [20, 10], "{small}");
+    let is_jungfrau = |detector: &serde_json::Value| detector["name"] == "jungfrau";
+    assert!(big["detectors"].as_array().expect("detectors").iter().any(is_jungfrau), "{big}");
+    assert!(big.get("fault").is_none() && small.get("fault").is_none());
+
+    // The same for people.
+    let (status, told, errors) = inspect(&[], &far);
+    assert_eq!(status, Some(0), "{errors}");
+    assert_eq!(told, inspect(&[], &near).1);
+    for line in [
+        "mfxsim0126-r0001-s000-c000.xtc2: LCLS-II stream (XTC2), ",
+        "\nmfxsim0126-r0001-s000-c000.smd.xtc2: ",
+        "\n  chunk 0: 20 events in the stream's first file, ",
+        "\nevents: 30, 120.0 a second\n",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+
+    // One that is cut is told as far as it goes, and counts in the status.
+    let bytes = std::fs::read(&near[0])?;
+    cluster.write(0, "/mfx/mfxsim0126/xtc/cut.xtc2", &bytes[..bytes.len() - 1000])?;
+    let cut = cluster.url("/mfx/mfxsim0126/xtc/cut.xtc2");
+    let (status, told, errors) = inspect(&["--json"], &[cut.clone(), far[1].clone()]);
+    assert_eq!(status, Some(1), "{told}");
+    let reports: Vec<serde_json::Value> = told.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    assert_eq!((reports.len(), &reports[0]["events"]["count"]), (2, &19.into()), "{told}");
+    assert!(reports[0]["fault"].is_string() && reports[1].get("fault").is_none(), "{told}");
+    assert!(errors.contains("of 2 files 1 are damaged or cut"), "{errors}");
+    let (status, told, _) = inspect(&[], &[cut]);
+    assert!(status == Some(1) && told.contains("\nFAULT: "), "{told}");
+    let nowhere = cluster.url("/mfx/mfxsim0126/xtc/gone.xtc2");
+    let (status, told, errors) = inspect(&["--json"], std::slice::from_ref(&nowhere));
+    assert!(status == Some(1) && told.is_empty() && errors.contains(&nowhere), "{told}{errors}");
     Ok(())
 }
