@@ -17,6 +17,7 @@ mod rival;
 mod run;
 mod session;
 mod shelf;
+mod signals;
 pub mod stages;
 mod threads;
 mod trials;

@@ -1,12 +1,10 @@
-//! `work`: runs a worker. SIGTERM, SIGINT and SIGUSR1 (a batch system's warning before preemption) let it finish what it has
-//! begun; a second SIGTERM or SIGINT stops it at once.
+//! `work`: runs a worker until a signal ends it ([`Shutdown::by_signals`]).
 
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use clap::Args;
 use lightrail_topics::WorkerName;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::ConfigFile;
 use crate::config::Config;
@@ -32,7 +30,8 @@ impl Work {
         lightrail_service::telemetry::start(&config.log).map_err(Failure::Usage)?;
         let slot = worker(&config, &self.slot)?;
         let listen = Some(self.listen.unwrap_or(config.http.work));
-        let outcome = run(config, Options { slot, listen }, shutdown()?).await;
+        let shutdown = Shutdown::by_signals().context("signals cannot be waited for")?;
+        let outcome = run(config, Options { slot, listen }, shutdown).await;
         crate::source::shutdown();
         outcome.map_err(|error| Failure::Status(error.exit_status(), error.into()))
     }
@@ -51,31 +50,4 @@ fn worker(config: &Config, slot: &str) -> Result<WorkerName, Failure> {
         Failure::Usage(anyhow::Error::new(error).context("set work.worker in the configuration, or --slot"))
     })?;
     Ok(name)
-}
-
-/// A shutdown that the process's signals bring about.
-fn shutdown() -> anyhow::Result<Shutdown> {
-    let listen = |kind| signal(kind).context("signals cannot be waited for");
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut preempt = listen(SignalKind::user_defined1())?;
-    let shutdown = Shutdown::default();
-    let told = shutdown.clone();
-    tokio::spawn(async move {
-        async fn stop(terminate: &mut Signal, interrupt: &mut Signal) {
-            tokio::select! {
-                _ = terminate.recv() => tracing::info!("SIGTERM"),
-                _ = interrupt.recv() => tracing::info!("SIGINT"),
-            }
-        }
-        tokio::select! {
-            () = stop(&mut terminate, &mut interrupt) => {}
-            _ = preempt.recv() => tracing::info!("SIGUSR1"),
-        }
-        told.drain.cancel();
-        // A batch system's warning is often followed by SIGTERM: only that one's second means haste.
-        stop(&mut terminate, &mut interrupt).await;
-        told.now.cancel();
-    });
-    Ok(shutdown)
 }

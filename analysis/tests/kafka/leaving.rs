@@ -16,31 +16,55 @@ use crate::play;
 use crate::stage::{SOON, on_stage, partitions};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_warned_of_preemption_finishes_and_leaves_and_a_second_sigterm_stops_at_once() -> Result<()> {
+async fn who_is_warned_of_preemption_finishes_what_it_has_begun_and_leaves() -> Result<()> {
     on_stage(partitions(2), async |stage| {
-        stage.threads = 2;
+        // Whoever does not leave its group by itself is missed after half a minute only.
         stage.times = "session = \"30s\"\ntransaction = \"5s\"\nhand_over = \"25s\"";
-        let images = play::run(&stage.data(), 1, 1, 400, 1, &stage.site)?;
-        stage.apply(&[play::trial(&stage.calibration(), 1, 1, "time_limit = 20.0")?]).await?;
-        let worker = stage.faulty("a", "all:10")?;
+        let images = play::run(&stage.data(), 1, 1, 10_000, 1, &stage.site)?;
+        stage.apply(&[play::trial(&stage.calibration(), 1, 1, "")?]).await?;
+        let worker = stage.worker("a")?;
         stage.publish(&images, SiteTopic::ImagesLive).await?;
         let mut witness = stage.witness();
         witness.until(20, SOON).await?;
         let pid = Pid::from_raw(i32::try_from(worker.pid())?).context("a process has an id")?;
         kill_process(pid, Signal::USR1)?;
         ensure!(worker.wait_exit(SOON).await?.success());
-        // What was begun is committed: the next one suspects nothing, and begins where it ended.
-        let next = stage.faulty("a", "hang:399")?;
-        witness.until(399, SOON).await?;
-        ensure!(witness.count(Outcome::Hit) + witness.count(Outcome::Miss) == 399);
-        // Now there is one that hangs, and would be waited for as long as the hand-over may take.
+        let said = worker.output();
+        ensure!(said.contains("SIGUSR1") && said.contains("finishes what it has begun"), "it says so");
+        let _ = witness.until(images.len(), Duration::from_secs(1)).await;
+        let left = images.len() - witness.results.len();
+        ensure!(left > 0, "it was to leave in the midst of its work");
+        // What was begun is committed: the next one begins where it ended.
+        let next = stage.worker("a")?;
+        witness.until(images.len(), 2 * SOON).await?;
+        witness.judge(&images)?;
+        ensure!(witness.count(Outcome::Hit) + witness.count(Outcome::Miss) == images.len());
         next.term();
+        ensure!(next.wait_exit(SOON).await?.success() && next.output().contains("SIGTERM"));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_sigterm_stops_at_once() -> Result<()> {
+    on_stage(partitions(2), async |stage| {
+        stage.threads = 2;
+        stage.times = "session = \"30s\"\ntransaction = \"5s\"\nhand_over = \"25s\"";
+        let images = play::run(&stage.data(), 1, 1, 40, 1, &stage.site)?;
+        stage.apply(&[play::trial(&stage.calibration(), 1, 1, "time_limit = 20.0")?]).await?;
+        // There is one that hangs, and is waited for as long as the hand-over may take.
+        let worker = stage.faulty("a", "hang:39")?;
+        stage.publish(&images, SiteTopic::ImagesLive).await?;
+        stage.witness().until(39, SOON).await?;
+        worker.term();
         wait::until("the first SIGTERM to be heard", SOON, async || {
-            next.output().contains("finishes what it has begun").then_some(())
+            worker.output().contains("finishes what it has begun").then_some(())
         })
         .await?;
-        next.term();
-        next.wait_exit(Duration::from_secs(15)).await?;
+        ensure!(worker.is_running());
+        worker.term();
+        worker.wait_exit(Duration::from_secs(15)).await?;
         Ok(())
     })
     .await

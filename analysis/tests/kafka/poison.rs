@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use lightrail_analysis::config::Config;
 use lightrail_analysis::pipeline::Workspace;
 use lightrail_analysis::work::stages::{Bad, Job, Progress, Stages, Worked};
-use lightrail_analysis::work::{Options, Shutdown, run_with};
+use lightrail_analysis::work::{Options, Shutdown, WorkError, run_with};
+use lightrail_compose::wait;
 use lightrail_topics::SiteTopic;
 use lightrail_topics::events::{Outcome, Stage};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::play;
 use crate::stage::{SOON, on_stage, partitions};
@@ -110,16 +110,7 @@ fn faults_are_read_from_their_words() -> Result<()> {
     lightrail_service::telemetry::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
-        let shutdown = Shutdown::default();
-        let (mut terminate, mut preempt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::user_defined1())?);
-        let told = shutdown.clone();
-        tokio::spawn(async move {
-            tokio::select! { _ = terminate.recv() => {} _ = preempt.recv() => {} }
-            told.drain.cancel();
-            terminate.recv().await;
-            told.now.cancel();
-        });
+        let shutdown = Shutdown::by_signals()?;
         let options = Options { slot: slot.parse()?, listen: None };
         run_with(config, options, shutdown, |usual| Arc::new(Faulty { usual, faults })).await?;
         anyhow::Ok(())
@@ -161,6 +152,38 @@ async fn a_poisoned_image_gets_its_result_and_takes_no_other_with_it() -> Result
         ensure!(of(90).outcome == Outcome::Timeout, "{:?}", of(90));
         let good = witness.count(Outcome::Hit) + witness.count(Outcome::Miss);
         ensure!(good == images.len() - 4, "{good} ended well");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_that_never_returns_ends_its_process_and_not_its_group() -> Result<()> {
+    on_stage(partitions(2), async |stage| {
+        stage.work = "grace = \"1s\"".to_owned();
+        let images = play::run(&stage.data(), 1, 1, 80, 1, &stage.site)?;
+        stage.apply(&[play::trial(&stage.calibration(), 1, 1, "time_limit = 1.0")?]).await?;
+        let workers = [stage.faulty("a", "hang:5")?, stage.faulty("b", "hang:5")?];
+        stage.publish(&images[..40], SiteTopic::ImagesLive).await?;
+        let ended = wait::until("the stage that hangs to end its process", SOON, async || {
+            workers.iter().position(|worker| !worker.is_running())
+        });
+        let ended = ended.await?;
+        let (gone, stays) = (&workers[ended], &workers[1 - ended]);
+        let status = gone.wait_exit(SOON).await?;
+        ensure!(status.code() == Some(i32::from(WorkError::Stuck.exit_status())), "{status}");
+        let why = WorkError::Stuck.to_string();
+        ensure!(why.contains("did not come back") && gone.output().contains(&why), "it says why it ends");
+        ensure!(!stays.output().contains(&why));
+        // The image has its result, and the other one takes what comes from now on.
+        let mut witness = stage.witness();
+        stage.publish(&images[40..], SiteTopic::ImagesLive).await?;
+        witness.until(images.len(), SOON).await?;
+        witness.judge(&images)?;
+        let of = witness.of(&images[5]);
+        ensure!(of.outcome == Outcome::Timeout && of.worker.as_str() == ["w-a", "w-b"][ended], "{of:?}");
+        ensure!(witness.count(Outcome::Hit) + witness.count(Outcome::Miss) == images.len() - 1);
+        ensure!(stays.is_running());
         Ok(())
     })
     .await
