@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "constants that parse")]
 
 mod access;
+mod again;
 mod bad_input;
 mod beam_time;
 mod desk;
