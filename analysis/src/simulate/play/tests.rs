@@ -196,6 +196,97 @@ fn what_is_written_is_read_as_it_was_drawn_and_its_trial_fits() {
 }
 
 #[test]
+fn the_truth_of_a_run_and_of_its_crystal_is_written_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    let plan = Plan {
+        cell: "61,62,63,90,90,90".parse().unwrap(),
+        space_group: "P212121".parse().unwrap(),
+        resolution: 8.0,
+        ..Plan::new(Model::Jungfrau32k, 21)
+    };
+    let simulator = Simulator::new(plan).unwrap();
+    played(&simulator, &place, &schedule());
+    // The head of a run's truth: what is hidden from the analysis, and what its spots were drawn from.
+    let text = std::fs::read_to_string(place.truth(RunNumber(3))).unwrap();
+    let head: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    for (key, wanted) in [
+        ("experiment", serde_json::json!("mfxsim0126")),
+        ("run", 3.into()),
+        ("seed", 21.into()),
+        ("detector", "jungfrau32k".into()),
+        ("photon_energy", simulator.plan().photon_energy.into()),
+        ("distance", simulator.plan().distance.into()),
+        ("cell", "61,62,63,90,90,90".into()),
+        ("space_group", "P212121".into()),
+        ("resolution", 8.0.into()),
+    ] {
+        assert_eq!(head[key], wanted, "{key}");
+    }
+    let shifts: Vec<Shift> = serde_json::from_value(head["shifts"].clone()).unwrap();
+    assert_eq!(shifts, simulator.shifts());
+    assert!(!shifts.is_empty() && shifts.iter().all(|shift| shift.x.abs().max(shift.y.abs()) > 0.0));
+
+    let text = std::fs::read_to_string(place.structure_factors()).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("h,k,l,F2"));
+    let mut factors = BTreeMap::new();
+    for line in lines {
+        let (indices, squared) = line.rsplit_once(',').unwrap();
+        let hkl: Vec<i32> = indices.split(',').map(|index| index.parse().unwrap()).collect();
+        let known = factors.insert(hkl, squared.parse::<f64>().unwrap());
+        assert_eq!(known, None, "{line} is there twice");
+    }
+    // In 222 with orthogonal axes one of each set has no negative index, and all of a sphere are there but those that a
+    // screw axis forbids: odd ones along an axis.
+    let mut wanted = Vec::new();
+    for (h, k, l) in (0..9).flat_map(|h| (0..9).flat_map(move |k| (0..9).map(move |l| (h, k, l)))) {
+        let [x, y, z] = [f64::from(h) / 61.0, f64::from(k) / 62.0, f64::from(l) / 63.0];
+        let zeros = [h, k, l].iter().filter(|index| **index == 0).count();
+        let forbidden = zeros == 3 || (zeros == 2 && (h + k + l) % 2 == 1);
+        if !forbidden && (x * x + y * y + z * z).sqrt() <= 1.0 / 8.0 {
+            wanted.push([h, k, l]);
+        }
+    }
+    let mut there: Vec<[i32; 3]> =
+        factors.keys().map(|hkl| [hkl[0].abs(), hkl[1].abs(), hkl[2].abs()]).collect();
+    there.sort_unstable();
+    assert_eq!(there, wanted);
+    assert!(factors.values().all(|squared| *squared >= 0.0));
+    let mean = factors.values().sum::<f64>() / factors.len() as f64;
+    assert!((mean - 1.0).abs() < 0.2, "{mean} of {}", factors.len());
+}
+
+#[test]
+fn a_paced_run_takes_the_time_that_its_rate_says_and_an_unpaced_one_does_not() {
+    let took = |paced: bool, rate: f64| {
+        let folder = tempfile::tempdir().unwrap();
+        let schedule = Schedule { images: 41, rate, pool: 2, paced, ..schedule() };
+        let begun = Instant::now();
+        let mut at = Vec::new();
+        let mut ended = None;
+        play(&small(3), &place(folder.path()), &schedule, &Stop::default(), &mut |news| match news {
+            News::Images(..) => at.push(begun.elapsed()),
+            News::RunEnds(_, played) => ended = Some(played),
+            _ => {}
+        })
+        .unwrap();
+        let first = at[0];
+        (at.into_iter().map(|at| at.saturating_sub(first)).collect::<Vec<_>>(), ended.unwrap())
+    };
+    let (times, played) = took(true, 100.0);
+    // Forty steps of 10 ms. No image comes before its time (the first may have come a little late itself).
+    assert!(played.took >= Duration::from_millis(400), "{:?}", played.took);
+    for (n, at) in (0..).zip(&times) {
+        let due = Duration::from_millis(10 * n);
+        assert!(*at + played.latest >= due, "image {n} after {at:?}, at most {:?} late", played.latest);
+    }
+    let (times, played) = took(false, 1.0);
+    assert_eq!(played.latest, Duration::ZERO);
+    assert!(times[40] < Duration::from_secs(20), "as fast as they can be made: {times:?}");
+}
+
+#[test]
 fn a_pool_is_dealt_out_with_new_times_and_pulses_at_the_hit_rate() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
