@@ -56,6 +56,11 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn jungfrau(shots: u32) -> Self {
+        Self::jungfrau_of(shots, &|n| pixels(n, 2 * 512 * 1024))
+    }
+
+    /// The same with pixels of the caller's.
+    pub(crate) fn jungfrau_of(shots: u32, pixels: &dyn Fn(usize) -> Vec<u16>) -> Self {
         let mut this = Self { big: Vec::new(), small: Vec::new(), shots: Vec::new() };
         let src = super::jungfrau();
         let mut alias = 1u32.to_le_bytes().to_vec();
@@ -73,7 +78,7 @@ impl Stream {
             this.transition(service, &[]);
         }
         for n in 0..shots {
-            this.shot(n);
+            this.shot(n, &pixels(n as usize));
         }
         for service in [11, 9, 7] {
             this.transition(service, &[]);
@@ -89,10 +94,10 @@ impl Stream {
         self.small.extend_from_slice(&datagram(service, time(0), &of_small));
     }
 
-    fn shot(&mut self, n: u32) {
+    fn shot(&mut self, n: u32, pixels: &[u16]) {
         let mut element = vec![0u8; 16 + 20 * 2];
         element[0..8].copy_from_slice(&u64::from(n).to_le_bytes());
-        element.extend(pixels(n as usize, 2 * 512 * 1024).into_iter().flat_map(u16::to_le_bytes));
+        element.extend(pixels.iter().copied().flat_map(u16::to_le_bytes));
         let mut evr = 2u32.to_le_bytes().to_vec();
         for code in [140u32, 40] {
             evr.extend([time(n).fiducial, 0, code].map(u32::to_le_bytes).concat());
