@@ -8,6 +8,7 @@ mod again;
 mod bad_input;
 mod beam_time;
 mod desk;
+mod formats;
 mod index;
 mod leaving;
 mod play;

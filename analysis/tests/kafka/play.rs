@@ -53,11 +53,7 @@ pub(crate) fn run(
             }
         })
         .collect();
-    let (mut hit, miss) = (background(), background());
-    for spot in 0..SPOTS {
-        hit[(spot / 4 * 12 + 5) * SIDE + spot % 4 * 12 + 5] = 500;
-        hit[(spot / 4 * 12 + 5) * SIDE + spot % 4 * 12 + 6] = 400;
-    }
+    let (hit, miss) = (pixels(true), pixels(false));
     let side = u32::try_from(SIDE)?;
     for stream in 0..streams {
         let lfn: Lfn =
@@ -98,9 +94,14 @@ pub(crate) fn run(
     Ok(published)
 }
 
-/// A background of 10 that is not flat.
-fn background() -> Vec<u16> {
-    (0..SIDE * SIDE).map(|at| 9 + u16::try_from(at * 7 % 3).unwrap()).collect()
+/// An image: a background of 10 that is not flat, and the spots of a hit.
+pub(crate) fn pixels(is_hit: bool) -> Vec<u16> {
+    let mut pixels: Vec<u16> = (0..SIDE * SIDE).map(|at| 9 + u16::try_from(at * 7 % 3).unwrap()).collect();
+    for spot in 0..if is_hit { SPOTS } else { 0 } {
+        pixels[(spot / 4 * 12 + 5) * SIDE + spot % 4 * 12 + 5] = 500;
+        pixels[(spot / 4 * 12 + 5) * SIDE + spot % 4 * 12 + 6] = 400;
+    }
+    pixels
 }
 
 /// A trial for such runs of so many streams, its geometry written below `folder`.
