@@ -7,6 +7,7 @@
 mod ahead;
 #[cfg(test)]
 mod ahead_tests;
+mod allocation;
 #[cfg(test)]
 mod beam_tests;
 mod book;
@@ -44,7 +45,7 @@ use lightrail_topics::{
 pub use book::{Book, Limits};
 pub use fire::{Condition, What};
 pub use life::{Life, Phase};
-pub use moving::MOVES;
+pub use moving::{MOVES, MOVES_WITHIN};
 pub use pools::Pool;
 pub use rehearse::{Fired, rehearse};
 pub use runs::{AtSite, Belongs, Nonrec, Run, Said, Tally};

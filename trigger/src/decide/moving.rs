@@ -9,6 +9,8 @@ use super::life::Life;
 
 /// What stands behind a task's name in that of the job that moves its images.
 pub const MOVES: &str = "-reroute";
+/// It has this time, seconds.
+pub const MOVES_WITHIN: u64 = 1800;
 /// A task's name has 32 letters at most.
 const OF_TASK: usize = 24;
 

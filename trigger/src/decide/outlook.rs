@@ -71,7 +71,6 @@ impl Book {
             (life.identity.of_run(), life.running.filter(|_| runs))
         });
         let open: Vec<(Option<&RunJob>, _)> = open.collect();
-        let spent = self.sites.spent.get(site).copied().unwrap_or(0);
         Outlook {
             site,
             now,
@@ -83,7 +82,7 @@ impl Book {
             wait: estimates.wait(site).unwrap_or_default(),
             slots: self.limits.at_once.get(site).copied().unwrap_or(0),
             outages: self.sites.outages(site),
-            allocation: self.limits.allocation.get(site).map(|left| left.saturating_sub(spent)),
+            allocation: self.left_at(site),
             lost: self.lost(site, now),
         }
     }

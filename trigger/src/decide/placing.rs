@@ -9,6 +9,7 @@ use std::time::Duration;
 use lightrail_topics::events::{FailureClass, Rule};
 use lightrail_topics::{Millis, RuleName, RunKey, SiteName};
 
+use super::allocation::needed;
 use super::book::Book;
 use super::life::Life;
 use super::outlook::{Alike, Before, Outlook};
@@ -273,7 +274,5 @@ pub(super) fn decide(
     candidates: &[Candidate],
     now: Millis,
 ) -> Result<Decision, Nowhere> {
-    let first = rule.tasks.iter().filter(|task| task.after.is_empty());
-    let node_seconds = first.map(|task| u64::from(task.nodes).saturating_mul(task.seconds)).sum();
-    choose(&Wanted { placed, node_seconds }, candidates, now)
+    choose(&Wanted { placed, node_seconds: needed(rule) }, candidates, now)
 }

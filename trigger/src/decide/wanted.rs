@@ -9,7 +9,7 @@ use lightrail_topics::{Millis, RunInTrial, RunKey, SiteName};
 use super::ahead::Ahead;
 use super::book::Book;
 use super::life::Life;
-use super::moving::Moving;
+use super::moving::{MOVES_WITHIN, Moving};
 
 /// A job that is wanted and not there.
 #[derive(Debug)]
@@ -17,12 +17,13 @@ pub(super) struct Wanted<'b> {
     pub(super) class: Class,
     pub(super) site: &'b SiteName,
     /// None of a pool's.
-    rule: Option<&'b Rule>,
+    pub(super) rule: Option<&'b Rule>,
     /// Why it is wanted, of a pool's.
     why: Option<String>,
-    identity: JobIdentity,
+    pub(super) identity: JobIdentity,
     workers: bool,
-    nodes: u32,
+    pub(super) nodes: u32,
+    pub(super) seconds: u64,
     /// From where it moves images, if that is what it does.
     moves: Option<SiteName>,
     /// Whether it is submitted before its run's files are there.
@@ -32,8 +33,18 @@ pub(super) struct Wanted<'b> {
 impl<'b> Wanted<'b> {
     /// A task's job, whose files are there.
     fn of(rule: &'b Rule, task: &Task, site: &'b SiteName, class: Class, identity: JobIdentity) -> Self {
-        let (workers, nodes) = (matches!(task.work, Work::Analysis { .. }), task.nodes);
-        Self { class, site, rule: Some(rule), why: None, identity, workers, nodes, moves: None, ahead: false }
+        Self {
+            class,
+            site,
+            rule: Some(rule),
+            why: None,
+            identity,
+            workers: matches!(task.work, Work::Analysis { .. }),
+            nodes: task.nodes,
+            seconds: task.seconds,
+            moves: None,
+            ahead: false,
+        }
     }
 }
 
@@ -96,7 +107,13 @@ impl Book {
                             Next::Moves(identity, from) => {
                                 rests = false;
                                 let wanted = Wanted::of(rule, task, site, class, identity);
-                                all.push(Wanted { moves: Some(from), workers: false, nodes: 1, ..wanted });
+                                all.push(Wanted {
+                                    moves: Some(from),
+                                    workers: false,
+                                    nodes: 1,
+                                    seconds: MOVES_WITHIN,
+                                    ..wanted
+                                });
                             }
                         }
                     }
@@ -115,6 +132,7 @@ impl Book {
                 identity: slot.identity,
                 workers: true,
                 nodes: slot.pool.nodes,
+                seconds: slot.pool.seconds,
                 moves: None,
                 ahead: false,
             });
@@ -126,7 +144,7 @@ impl Book {
 
     /// The first step of a wanted job.
     pub(super) fn intent(&self, wanted: &Wanted<'_>, now: Millis) -> Job {
-        let Wanted { class, site, rule, why, identity, workers, nodes, moves, ahead } = wanted;
+        let Wanted { class, site, rule, why, identity, workers, nodes, moves, ahead, .. } = wanted;
         let of_run = rule.zip(identity.run());
         let reason = match (of_run, moves) {
             (Some((_, run)), Some(from)) => {

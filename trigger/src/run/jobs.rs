@@ -11,12 +11,10 @@ use lightrail_topics::{JobName, SiteName, SiteTopic};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{AtSite, Service};
-use crate::decide::{Book, Input, Life};
+use crate::decide::{Book, Input, Life, MOVES_WITHIN};
 use crate::executor::{Ending, SchedulerId, Script, SubmitFault};
 use crate::metric;
 
-/// Moving a run's images has this time, seconds.
-const MOVES_WITHIN: u64 = 1800;
 /// Images of a backlog are counted up to so many; beyond that its length is told by offsets.
 const COUNTED: u64 = 2000;
 /// The limit of each question about a backlog.
