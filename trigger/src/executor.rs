@@ -72,6 +72,8 @@ pub enum Seen {
     Held,
     /// It runs, or is being brought to its end.
     Running,
+    /// It has begun and is stopped by the scheduler, until that lets it go on.
+    Suspended,
     /// It has ended.
     Ended {
         /// How.

@@ -229,7 +229,8 @@ fn counters(site: &AtSite, job: &str) -> Value {
 fn word(seen: &Seen) -> &'static str {
     match seen {
         Seen::Pending | Seen::Held => "SUBMITTED",
-        Seen::Running => "RUNNING",
+        // The logbook has no word for one that is stopped.
+        Seen::Running | Seen::Suspended => "RUNNING",
         Seen::Ended { end: JobEnd::Done, .. } => "DONE",
         Seen::Ended { end: JobEnd::Failed { .. }, .. } => "FAILED",
         Seen::Ended { end: JobEnd::Cancelled { .. } | JobEnd::Withdrawn { .. }, .. } => "EXITED",
@@ -246,7 +247,11 @@ fn best(sightings: &[Sighting], name: &JobName) -> Option<Sighting> {
     let copies = sightings.iter().filter(|sighting| sighting.name == *name);
     copies
         .filter(|sighting| !matches!(sighting.seen, Seen::Ended { exit: Some(crate::executor::COPY), .. }))
-        .max_by_key(|sighting| (sighting.seen == Seen::Running, matches!(sighting.seen, Seen::Ended { .. })))
+        .max_by_key(|sighting| match sighting.seen {
+            Seen::Running | Seen::Suspended => 2,
+            Seen::Ended { .. } => 1,
+            Seen::Pending | Seen::Held => 0,
+        })
         .cloned()
 }
 

@@ -63,6 +63,8 @@ pub struct Life {
     pub ahead: bool,
     /// Since when it runs, or ran.
     pub running: Option<Millis>,
+    /// When it was seen to go on after it had been suspended.
+    pub(super) went_on: Option<Millis>,
     pub(super) place: u32,
     fenced: bool,
     /// A copy that nobody has seen had the claim.
@@ -119,6 +121,7 @@ impl Life {
             moves: moves.clone(),
             ahead: *ahead,
             running: None,
+            went_on: None,
             phase: Phase::Ready,
             intent: job.step.clone(),
             last: (job.step, job.at),
@@ -203,10 +206,11 @@ impl Life {
     pub(super) fn looked<'s>(&mut self, seen: impl Iterator<Item = &'s Sighting>, now: Millis) {
         let works = |sighting: &&Sighting| !matches!(sighting.seen, Seen::Ended { exit: Some(COPY), .. });
         let best = seen.filter(works).max_by_key(|sighting| match sighting.seen {
-            Seen::Running => 3,
+            Seen::Running | Seen::Suspended => 3,
             Seen::Ended { .. } => 2,
             Seen::Pending | Seen::Held => 1,
         });
+        let was_suspended = self.is_suspended();
         match best {
             Some(sighting) => {
                 self.not_seen_since = None;
@@ -218,6 +222,9 @@ impl Life {
                     *absent = Some(now);
                 }
             }
+        }
+        if was_suspended && !self.is_suspended() {
+            self.went_on = Some(now);
         }
     }
 
@@ -240,6 +247,11 @@ impl Life {
     /// Whether it is known to run.
     pub fn runs(&self) -> bool {
         matches!(self.phase, Phase::Running(_))
+    }
+
+    /// Whether its scheduler has stopped it, as far as that is known.
+    pub(super) fn is_suspended(&self) -> bool {
+        matches!(self.seen, Some((_, Seen::Suspended)))
     }
 
     pub(super) fn is_watched(&self) -> bool {

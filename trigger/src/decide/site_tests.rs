@@ -571,6 +571,26 @@ fn failures_are_tried_again_by_their_class() {
 }
 
 #[test]
+fn what_its_scheduler_has_suspended_does_not_hang_and_has_its_time_anew_when_it_goes_on() {
+    for work in [workers(), command()] {
+        let mut world = World::new(&rule(&["NERSC"], vec![task("work", work)]));
+        world.lands(1, "NERSC", 10);
+        world.indexed(1, "NERSC", 100);
+        world.plan();
+        world.seen("NERSC", Seen::Suspended);
+        let (_, step) = world.last.last().unwrap();
+        assert!(matches!(step, JobStep::Running { .. }), "it has begun: {step:?}");
+        world.wait(600);
+        assert!(world.ended.is_empty(), "told to end while it was stopped");
+        world.seen("NERSC", Seen::Running);
+        world.wait(14);
+        assert!(world.ended.is_empty(), "told to end as soon as it went on");
+        world.wait(61);
+        assert_eq!(world.ended.last().unwrap().1, Ending::Cancel);
+    }
+}
+
+#[test]
 fn workers_that_get_nowhere_hang_and_are_told_to_end() {
     let mut world = World::new(&rule(&["NERSC"], vec![task("work", workers())]));
     world.lands(1, "NERSC", 10);

@@ -177,7 +177,7 @@ impl World {
         self.counts.told_to_end += 1;
         let Some(copy) = self.copies.iter_mut().find(|copy| copy.id == *id) else { return };
         copy.seen = match &copy.seen {
-            Seen::Running => Seen::Ended {
+            Seen::Running | Seen::Suspended => Seen::Ended {
                 end: JobEnd::Failed { class: FailureClass::Application, text: "signal 15".to_owned() },
                 exit: Some(143),
             },

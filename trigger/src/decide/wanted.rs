@@ -246,14 +246,16 @@ impl Book {
 
 impl Book {
     /// Whether it runs and gets nowhere: workers by no image of any run having a result for so long while theirs lack some, a
-    /// program by running longer than its scheduler lets it.
+    /// program by running longer than its scheduler lets it. One that is suspended does not; when it goes on, its time begins anew.
     fn hangs(&self, life: &Life, now: Millis) -> bool {
         let Some(since) = life
             .running
-            .filter(|_| life.runs() && !self.limits.hangs.is_zero() && !self.sites.is_mute(&life.site))
+            .filter(|_| life.runs() && !life.is_suspended())
+            .filter(|_| !self.limits.hangs.is_zero() && !self.sites.is_mute(&life.site))
         else {
             return false;
         };
+        let since = life.went_on.map_or(since, |on| since.max(on));
         let Some((job, (_, task))) = life.identity.of_run().zip(self.task(life)) else { return false };
         let time = std::time::Duration::from_secs(task.seconds);
         if since.plus(time).plus(self.limits.hangs) <= now {

@@ -96,7 +96,8 @@ fn seen(state: &str, exit: Option<u32>, reason: &str) -> Option<Seen> {
     Some(match state {
         "PEND" | "PROV" | "WAIT" => Seen::Pending,
         "PSUSP" => Seen::Held,
-        "RUN" | "USUSP" | "SSUSP" => Seen::Running,
+        "RUN" => Seen::Running,
+        "USUSP" | "SSUSP" => Seen::Suspended,
         "DONE" => Seen::Ended { end: JobEnd::Done, exit: Some(0) },
         "EXIT" if has("TERM_OWNER") || has("TERM_ADMIN") || has("TERM_FORCE_OWNER") => {
             Seen::Ended { end: JobEnd::Cancelled { text: reason.to_owned() }, exit: None }
@@ -114,6 +115,30 @@ fn seen(state: &str, exit: Option<u32>, reason: &str) -> Option<Seen> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_state_has_its_meaning() {
+        let states =
+            ["PEND", "PROV", "WAIT", "PSUSP", "RUN", "USUSP", "SSUSP", "DONE", "EXIT", "UNKWN", "ZOMBI", ""];
+        let reasons = [
+            "TERM_OWNER",
+            "TERM_ADMIN",
+            "TERM_FORCE_OWNER",
+            "TERM_RUNLIMIT",
+            "TERM_CPULIMIT",
+            "TERM_MEMLIMIT",
+            "TERM_SWAP",
+            "TERM_PREEMPT",
+            "TERM_DEADLINE",
+            "EXIT_INIT",
+            "TERM_ZOMBIE",
+            "TERM_LOAD",
+            "TERM_UNKNOWN",
+        ];
+        let told = states.map(|state| format!("{state}: {:?}", seen(state, None, "")));
+        let ended = reasons.map(|reason| format!("EXIT 137 {reason}: {:?}", seen("EXIT", Some(137), reason)));
+        insta::assert_snapshot!([told.join("\n"), ended.join("\n")].join("\n"));
+    }
 
     #[test]
     fn what_lsf_prints_is_read() {

@@ -170,7 +170,9 @@ fn seen(state: &str, exit: Option<i64>, substate: Option<i64>, comment: &str) ->
     Some(match state {
         "Q" | "W" | "T" | "M" => Seen::Pending,
         "H" => Seen::Held,
-        "R" | "B" | "E" | "S" | "U" => Seen::Running,
+        "R" | "B" | "E" => Seen::Running,
+        // By somebody, or for its node's owner is at the keyboard.
+        "S" | "U" => Seen::Suspended,
         "F" | "X" | "C" => match exit {
             // Deleted: while it waited there is no exit status at all.
             _ if substate == Some(91) => {
@@ -226,6 +228,28 @@ mod tests {
             Some(Vec::new())
         );
         assert_eq!(json("qstat: cannot connect to server pbs", &names), None);
+    }
+
+    #[test]
+    fn every_state_has_its_meaning() {
+        let states = ["Q", "W", "T", "M", "H", "R", "B", "E", "S", "U", "?"];
+        let mut told: Vec<String> =
+            states.iter().map(|state| format!("{state}: {:?}", seen(state, None, None, ""))).collect();
+        for exit in [0, 7, 265, -3, -10, -11, -12, -26, -27, -28, -29] {
+            told.push(format!("F {exit}: {:?}", seen("F", Some(exit), None, "")));
+        }
+        for (state, exit, substate, comment) in [
+            ("X", Some(0), None, ""),
+            ("C", Some(1), None, ""),
+            ("F", None, None, ""),
+            ("F", Some(271), Some(91), "Job deleted"),
+            ("F", Some(271), None, "Job exceeded limit walltime"),
+            ("F", Some(265), None, "walltime 60 exceeded"),
+        ] {
+            let seen = seen(state, exit, substate, comment);
+            told.push(format!("{state} {exit:?} {substate:?} {comment}: {seen:?}"));
+        }
+        insta::assert_snapshot!(told.join("\n"));
     }
 
     #[test]

@@ -79,14 +79,17 @@ fn qstat(xml: &str, names: &BTreeSet<JobName>) -> Vec<Sighting> {
     xml.split("<job_list").skip(1).filter_map(read).collect()
 }
 
-/// Grid Engine's letters: `qw`, `hqw`, `t`, `r`, `Rr`, `dr`, `Eqw`.
+/// Grid Engine's letters: `qw`, `hqw`, `t`, `r`, `s`, `Rr`, `dr`, `Eqw`.
 fn seen(letters: &str) -> Option<Seen> {
     let has = |letter: char| letters.contains(letter);
     Some(if has('E') {
         // It stays in the queue with its fault until somebody deletes it; told as its end, so that another attempt may follow.
         let end = JobEnd::Failed { class: FailureClass::Node, text: format!("state {letters}") };
         Seen::Ended { end, exit: None }
-    } else if has('r') || has('t') || has('s') || has('S') || has('T') {
+    } else if has('s') || has('S') || has('T') {
+        // By somebody, with its queue, or for its queue has too much to do.
+        Seen::Suspended
+    } else if has('r') || has('t') {
         Seen::Running
     } else if has('h') {
         Seen::Held
@@ -172,6 +175,27 @@ mod tests {
             job(8, "lrg", "?"),
         ];
         insta::assert_snapshot!(told(&qstat(&jobs.concat(), &names)));
+    }
+
+    #[test]
+    fn every_state_has_its_meaning() {
+        let letters = [
+            "qw", "hqw", "hRwq", "Rq", "t", "r", "Rr", "Rt", "s", "S", "T", "ts", "Rs", "dr", "ds", "Eqw",
+            "Ehqw", "d",
+        ];
+        let told = letters.map(|letters| format!("{letters}: {:?}", seen(letters)));
+        let ends = [
+            ("0", "0", "NONE"),
+            ("0", "7", ""),
+            ("0", "137", "auser@host"),
+            ("37 : qmaster enforced h_rt, h_cpu, or h_vmem limit", "137 (Killed)", "NONE"),
+            ("44 : execd enforced h_rt limit", "137", "NONE"),
+            ("100 : assumedly after job", "137", "NONE"),
+            ("21 : in recognizing job", "0", "NONE"),
+        ];
+        let ended =
+            ends.map(|(failed, exit, by)| format!("{failed}, {exit}, {by}: {:?}", ended(failed, exit, by)));
+        insta::assert_snapshot!([told.join("\n"), ended.join("\n")].join("\n"));
     }
 
     #[test]

@@ -60,7 +60,9 @@ impl Life {
                 let end = self.ended_as(end, view);
                 Some(JobStep::Ended { id: Some(id.to_string()), end, waited: view.waited })
             }
-            (Phase::Queued(_), Seen::Running) => Some(JobStep::Running { id: id.to_string() }),
+            (Phase::Queued(_), Seen::Running | Seen::Suspended) => {
+                Some(JobStep::Running { id: id.to_string() })
+            }
             // Put back into its queue, or the copy that works is another one.
             (Phase::Running(_), Seen::Pending | Seen::Held) => {
                 Some(JobStep::Submitted { id: id.to_string() })
@@ -68,7 +70,7 @@ impl Life {
             (Phase::Queued(known), Seen::Pending | Seen::Held) if *known != id => {
                 Some(JobStep::Submitted { id: id.to_string() })
             }
-            (Phase::Running(known), Seen::Running) if *known != id => {
+            (Phase::Running(known), Seen::Running | Seen::Suspended) if *known != id => {
                 Some(JobStep::Running { id: id.to_string() })
             }
             _ => {
@@ -144,7 +146,9 @@ impl Life {
                     return None;
                 }
                 self.told = Some(view.now);
-                let can_finish = self.runs() && self.withdrawn != Some(Withdrawal::Hangs);
+                // Who is stopped hears no SIGTERM.
+                let can_finish =
+                    self.runs() && !self.is_suspended() && self.withdrawn != Some(Withdrawal::Hangs);
                 let ending = if can_finish { Ending::Finish } else { Ending::Cancel };
                 Some(Action::End(name.clone(), id.clone(), ending))
             }

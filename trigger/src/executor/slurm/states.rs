@@ -129,9 +129,8 @@ fn seen(state: &str, reason: &str, (exit, signal): (u32, u32)) -> Option<Seen> {
         "PENDING" if reason.starts_with("JobHeld") => Seen::Held,
         "PENDING" | "CONFIGURING" | "REQUEUED" | "REQUEUE_FED" => Seen::Pending,
         "REQUEUE_HOLD" | "RESV_DEL_HOLD" | "SPECIAL_EXIT" => Seen::Held,
-        "RUNNING" | "COMPLETING" | "SIGNALING" | "STAGE_OUT" | "RESIZING" | "STOPPED" | "SUSPENDED" => {
-            Seen::Running
-        }
+        "RUNNING" | "COMPLETING" | "SIGNALING" | "STAGE_OUT" | "RESIZING" => Seen::Running,
+        "STOPPED" | "SUSPENDED" => Seen::Suspended,
         "COMPLETED" => Seen::Ended { end: JobEnd::Done, exit: Some(0) },
         "CANCELLED" | "REVOKED" => Seen::Ended { end: JobEnd::Cancelled { text: text.clone() }, exit: None },
         "FAILED" => failed(FailureClass::Application),
@@ -139,6 +138,7 @@ fn seen(state: &str, reason: &str, (exit, signal): (u32, u32)) -> Option<Seen> {
         "OUT_OF_MEMORY" => failed(FailureClass::Memory),
         "NODE_FAIL" | "BOOT_FAIL" => failed(FailureClass::Node),
         "DEADLINE" => failed(FailureClass::Deadline),
+        // One that is queued again is told as that by squeue, and sacct is asked of those only that squeue knows no more.
         "PREEMPTED" => failed(FailureClass::Preempted),
         _ => return None,
     })
@@ -190,6 +190,43 @@ mod tests {
         lrb 5 Ended { end: Failed { class: Preempted, text: "PREEMPTED 0:0" }, exit: Some(0) }
         lra 6 Ended { end: Failed { class: Memory, text: "OUT_OF_MEMORY 0:125" }, exit: None }
         "#);
+    }
+
+    #[test]
+    fn every_state_has_its_meaning() {
+        let states = [
+            "PENDING",
+            "CONFIGURING",
+            "REQUEUED",
+            "REQUEUE_FED",
+            "REQUEUE_HOLD",
+            "RESV_DEL_HOLD",
+            "SPECIAL_EXIT",
+            "RUNNING",
+            "COMPLETING",
+            "SIGNALING",
+            "STAGE_OUT",
+            "RESIZING",
+            "STOPPED",
+            "SUSPENDED",
+            "COMPLETED",
+            "CANCELLED",
+            "CANCELLED by 1000",
+            "REVOKED",
+            "FAILED",
+            "TIMEOUT",
+            "OUT_OF_MEMORY",
+            "NODE_FAIL",
+            "BOOT_FAIL",
+            "DEADLINE",
+            "PREEMPTED",
+            "NEW_STATE",
+            "",
+        ];
+        let told = states.map(|state| format!("{state}: {:?}", seen(state, "None", (3, 0))));
+        let held = format!("PENDING, held by its user: {:?}", seen("PENDING", "JobHeldUser", (0, 0)));
+        let signal = format!("FAILED by a signal: {:?}", seen("FAILED", "None", (0, 9)));
+        insta::assert_snapshot!([told.join("\n"), held, signal].join("\n"));
     }
 
     #[test]
