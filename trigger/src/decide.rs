@@ -27,6 +27,7 @@ mod runs;
 #[cfg(test)]
 mod site_tests;
 mod sites;
+mod sizing;
 #[cfg(test)]
 mod tests;
 mod wanted;

@@ -215,6 +215,10 @@ fn task(
         section.fault("task", format!("`{name}` is there twice"));
     }
     let workers: Option<u32> = section.optional("workers");
+    let images_per_worker: Option<u32> = section.optional("images_per_worker");
+    if images_per_worker.is_some() && workers.is_none() {
+        section.fault("images_per_worker", "is for workers: say how many there are at most");
+    }
     let program: Option<String> = section.optional("program");
     let arguments: Vec<As<Argument>> =
         section.optional::<List<_>>("arguments").map_or_else(Vec::new, |list| list.0);
@@ -249,7 +253,7 @@ fn task(
             if !arguments.is_empty() {
                 section.fault("arguments", "belong to a program, and this task starts workers");
             }
-            Some(Work::Analysis { workers })
+            Some(Work::Analysis { workers, images_per_worker })
         }
         (None, Some(program)) => {
             if !program.starts_with('/') {
@@ -325,6 +329,7 @@ site = "NERCS"
 [[rules.live.tasks]]
 task = "work"
 workers = 2
+images_per_worker = 0
 after = ["merge"]
 [[rules.live.tasks]]
 task = "work"
@@ -340,6 +345,7 @@ when = "run.number > 3 and files.cont > 4"
 task = "a"
 program = "/x"
 only = "again"
+images_per_worker = 50
 [rules.other]
 trigger = "START_OF_RUN"
 run_param_name = "x"

@@ -104,6 +104,7 @@ mod tests {
             class: Class::Live,
             workers: true,
             nodes: 1,
+            workers_each: None,
             placed: None,
             moves: None,
             ahead: false,

@@ -268,6 +268,9 @@ pub enum JobStep {
         /// Its nodes.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         nodes: u32,
+        /// How many workers each node has, where that goes by what was left; else as many as its task says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        workers_each: Option<u32>,
         /// Why it runs there and not at another of its rule's sites.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         placed: Option<String>,

@@ -184,8 +184,11 @@ as_string!(Argument, "Argument", schemars::json_schema!({ "type": "string", "exa
 pub enum Work {
     /// Analysis workers, until the run's results are complete for the trial.
     Analysis {
-        /// How many.
+        /// How many on each node.
         workers: u32,
+        /// Fewer, where fewer images are left without a result: one for so many. Known once all of the run's images are published.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        images_per_worker: Option<u32>,
     },
     /// A program; its exit status tells how it went.
     Command {

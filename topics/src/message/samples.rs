@@ -216,11 +216,20 @@ pub(super) fn a_rule() -> Rule {
         site: site(),
         or_at: Vec::new(),
         trial: Some(TrialNumber(3)),
-        tasks: vec![task("work", Work::Analysis { workers: 4 }, &[]), task("merge", merge, &["work"])],
+        tasks: vec![
+            task("work", Work::Analysis { workers: 4, images_per_worker: None }, &[]),
+            task("merge", merge, &["work"]),
+        ],
         since: Some(Millis(AT.0 - 1)),
         who: "auser".to_owned(),
         at: AT,
     }
+}
+
+pub(super) fn a_sized_rule() -> Rule {
+    let mut rule = a_rule();
+    rule.tasks[0].work = Work::Analysis { workers: 4, images_per_worker: Some(500) };
+    rule
 }
 
 pub(super) fn some_tags() -> RunTags {
@@ -397,6 +406,7 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         class: Class::Reprocess,
         workers: true,
         nodes: 1,
+        workers_each: None,
         placed: None,
         moves: None,
         ahead: false,
@@ -408,9 +418,22 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         class: Class::Live,
         workers: true,
         nodes: 2,
+        workers_each: None,
         placed: Some("OLCF finishes first (NERSC: out, nobody says until when)".to_owned()),
         moves: Some(site()),
         ahead: true,
+    };
+    let sized = JobStep::Intended {
+        reason: "all 12 files are at NERSC".to_owned(),
+        rule_version: 2,
+        site: site(),
+        class: Class::Live,
+        workers: true,
+        nodes: 2,
+        workers_each: Some(3),
+        placed: None,
+        moves: None,
+        ahead: false,
     };
     let slot = PoolJob { pool: "live".parse().unwrap(), site: site(), slot: 2, attempt: 3 };
     let slot = Job {
@@ -463,6 +486,7 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         ("rule.removed", rule(&a_rule().rule, None, SOURCE, AT)),
         ("rule.plain", rule(&a_plain_rule().rule, Some(&a_plain_rule()), SOURCE, AT)),
         ("rule.sites", rule(&a_rule().rule, Some(&a_rule_of_sites()), SOURCE, AT)),
+        ("rule.sized", rule(&a_rule().rule, Some(&a_sized_rule()), SOURCE, AT)),
         ("run.tags", run_tags(&run(), Some(&some_tags()), SOURCE, AT)),
         ("run.tags.removed", run_tags(&run(), None, SOURCE, AT)),
         ("run.group", run_group(&mfx, &a_group().group, Some(&a_group()), SOURCE, AT)),
@@ -479,6 +503,7 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         ("job.given_up", job(&a_job(4, given_up(None)), SOURCE)),
         ("job.given_up.haunts", job(&a_job(7, given_up(Some("4242"))), SOURCE)),
         ("job.placed", job(&a_job(8, placed), SOURCE)),
+        ("job.sized", job(&a_job(10, sized), SOURCE)),
         ("job.ended.waited", job(&a_job(9, ended_late), SOURCE)),
         ("job.of_pool", job(&slot, SOURCE)),
         ("facility.status", facility_status(&a_status(), SOURCE)),

@@ -188,7 +188,7 @@ async fn list(config: &Config) -> Result<(), Failure> {
     table.set_header(["rule", "version", "trigger", "about", "site", "trial", "tasks", "by", "at"]);
     for rule in all(&connection, &topics, config.decide.patience).await?.into_values() {
         let tasks = rule.tasks.iter().map(|task| match &task.work {
-            Work::Analysis { workers } => format!("{} ({workers} workers)", task.task),
+            Work::Analysis { workers, .. } => format!("{} ({workers} workers)", task.task),
             Work::Command { program, .. } => format!("{} ({program})", task.task),
         });
         let runs = match (rule.first_run, rule.last_run) {

@@ -46,7 +46,7 @@ fn rule(name: &str, trial: u32, since: i64) -> Rule {
         trial: Some(TrialNumber(trial)),
         tasks: vec![Task {
             task: "work".parse().expect("a name"),
-            work: Work::Analysis { workers: 4 },
+            work: Work::Analysis { workers: 4, images_per_worker: None },
             after: Vec::new(),
             nodes: 1,
             seconds: 3600,

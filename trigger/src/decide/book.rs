@@ -306,6 +306,14 @@ impl Book {
         })
     }
 
+    /// Images of a run that have no result under a trial; none while more of them may be published.
+    pub(super) fn left_of(&self, of: &RunInTrial) -> Option<u64> {
+        let progress = self.progress.get(of)?;
+        let is_closed = progress.sites.values().any(|(closed, _)| *closed);
+        let (images, results) = self.counts(of);
+        is_closed.then(|| images.saturating_sub(results))
+    }
+
     /// Published images and results of a run under a trial.
     pub fn counts(&self, of: &RunInTrial) -> (u64, u64) {
         let Some(progress) = self.progress.get(of) else { return (0, 0) };

@@ -55,6 +55,8 @@ pub struct Life {
     pub last: (JobStep, Millis),
     /// Its nodes.
     pub nodes: u32,
+    /// How many workers each has, where that goes by what was left when it was intended.
+    pub workers_each: Option<u32>,
     /// Why it is there and not at another site of its rule.
     pub placed: Option<String>,
     /// From which site it moves a run's images, if that is what it does.
@@ -105,7 +107,9 @@ pub(super) struct View {
 impl Life {
     /// A job's first step begins it; any other without the first is passed over.
     pub(super) fn begun(job: Job) -> Option<Self> {
-        let JobStep::Intended { reason, site, class, workers, nodes, placed, moves, ahead, .. } = &job.step
+        let JobStep::Intended {
+            reason, site, class, workers, nodes, workers_each, placed, moves, ahead, ..
+        } = &job.step
         else {
             return None;
         };
@@ -117,6 +121,7 @@ impl Life {
             workers: *workers,
             withdrawn: None,
             nodes: *nodes,
+            workers_each: *workers_each,
             placed: placed.clone(),
             moves: moves.clone(),
             ahead: *ahead,

@@ -300,7 +300,8 @@ fn a_task_for_one_class_counts_as_done_for_the_other() {
 fn a_rule_that_goes_takes_its_workers_and_what_waits_with_it() {
     let mut book = book();
     let plain = rule(Trigger::AllFilesTransferred);
-    let workers = Task { work: Work::Analysis { workers: 2 }, ..plain.tasks[0].clone() };
+    let workers =
+        Task { work: Work::Analysis { workers: 2, images_per_worker: None }, ..plain.tasks[0].clone() };
     let note = Task { task: "note".parse().unwrap(), ..plain.tasks[0].clone() };
     let late = Task { task: "late".parse().unwrap(), ..plain.tasks[0].clone() };
     let rule = Rule { tasks: vec![workers, note, late], ..plain };

@@ -248,7 +248,7 @@ pub(super) fn command() -> Work {
 }
 
 pub(super) fn workers() -> Work {
-    Work::Analysis { workers: 4 }
+    Work::Analysis { workers: 4, images_per_worker: None }
 }
 
 /// A run of each of these is done at each site, so that all is measured: 10 GB in so many seconds, then a job of so many minutes.

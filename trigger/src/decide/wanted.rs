@@ -10,6 +10,7 @@ use super::ahead::Ahead;
 use super::book::Book;
 use super::life::Life;
 use super::moving::{MOVES_WITHIN, Moving};
+use super::sizing::Size;
 
 /// A job that is wanted and not there.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(super) struct Wanted<'b> {
     why: Option<String>,
     pub(super) identity: JobIdentity,
     workers: bool,
+    workers_each: Option<u32>,
     pub(super) nodes: u32,
     pub(super) seconds: u64,
     /// From where it moves images, if that is what it does.
@@ -40,6 +42,7 @@ impl<'b> Wanted<'b> {
             why: None,
             identity,
             workers: matches!(task.work, Work::Analysis { .. }),
+            workers_each: None,
             nodes: task.nodes,
             seconds: task.seconds,
             moves: None,
@@ -102,7 +105,13 @@ impl Book {
                             Next::Later => rests = false,
                             Next::Wanted(identity) => {
                                 rests = false;
-                                all.push(Wanted::of(rule, task, site, class, identity));
+                                let wanted = Wanted::of(rule, task, site, class, identity);
+                                all.push(match self.size_of(rule, task, run) {
+                                    Some(Size { nodes, each }) => {
+                                        Wanted { nodes, workers_each: Some(each), ..wanted }
+                                    }
+                                    None => wanted,
+                                });
                             }
                             Next::Moves(identity, from) => {
                                 rests = false;
@@ -131,6 +140,7 @@ impl Book {
                 why: Some(slot.why),
                 identity: slot.identity,
                 workers: true,
+                workers_each: None,
                 nodes: slot.pool.nodes,
                 seconds: slot.pool.seconds,
                 moves: None,
@@ -144,7 +154,8 @@ impl Book {
 
     /// The first step of a wanted job.
     pub(super) fn intent(&self, wanted: &Wanted<'_>, now: Millis) -> Job {
-        let Wanted { class, site, rule, why, identity, workers, nodes, moves, ahead, .. } = wanted;
+        let Wanted { class, site, rule, why, identity, workers, workers_each, nodes, moves, ahead, .. } =
+            wanted;
         let of_run = rule.zip(identity.run());
         let reason = match (of_run, moves) {
             (Some((_, run)), Some(from)) => {
@@ -160,6 +171,7 @@ impl Book {
             class: *class,
             workers: *workers,
             nodes: *nodes,
+            workers_each: *workers_each,
             placed: of_run.and_then(|(rule, run)| self.why_there(rule, run)).map(ToOwned::to_owned),
             moves: moves.clone(),
             ahead: *ahead,

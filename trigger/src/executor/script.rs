@@ -148,7 +148,7 @@ fi
                     let _ = writeln!(text, "\nexec {line}");
                 }
             }
-            Work::Analysis { workers } => {
+            Work::Analysis { workers, .. } => {
                 let each = self.workers(&inside, &name, *workers)?;
                 if self.nodes == 1 {
                     text.push_str(&self.children(&each));

@@ -200,11 +200,14 @@ impl Service {
 /// What a job runs, on how many nodes, for how long.
 fn work_of(book: &Book, life: &Life, place: &AtSite) -> Option<(Task, u32, u64)> {
     if let Some(pool) = book.pool(life) {
-        return Some((Task::Analysis { workers: pool.workers }, pool.nodes, pool.seconds));
+        return Some((
+            Task::Analysis { workers: pool.workers, images_per_worker: None },
+            pool.nodes,
+            pool.seconds,
+        ));
     }
     let Some(from) = &life.moves else {
-        let (_, task) = book.task(life)?;
-        return Some((task.work.clone(), task.nodes, task.seconds));
+        return book.task_work(life);
     };
     // Where no workers are started, none of their images are moved either: the rule was refused.
     let analysis = place.site.analysis.as_ref()?;

@@ -124,7 +124,7 @@ async fn a_site_that_is_lost_in_the_middle_of_a_run_leaves_its_images_to_another
     let (stop, running) = stage.begin();
     stage.status("NERSC/perlmutter", Health::Up).await;
     stage.status("OLCF/frontier", Health::Up).await;
-    let rule = rule_of_both(Some(TRIAL), Work::Analysis { workers: 1 });
+    let rule = rule_of_both(Some(TRIAL), Work::Analysis { workers: 1, images_per_worker: None });
     let rule = message::rule(&rule.rule, Some(&rule), "test", Millis(1));
     publisher.publish(vec![rule, available(&analysis.data("NERSC"), "NERSC")]).await.unwrap();
 

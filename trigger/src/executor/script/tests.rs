@@ -80,7 +80,8 @@ fn a_slurm_script_of_workers_is_as_it_was() {
     let wishes =
         Wishes { queue: Some("realtime".to_owned()), account: Some("lcls".to_owned()), ..Wishes::default() };
     let head = Head { dialect: Dialect::Slurm, wishes };
-    let text = compose(&Work::Analysis { workers: 4 }, &head, Path::new("/scratch/jobs"));
+    let text =
+        compose(&Work::Analysis { workers: 4, images_per_worker: None }, &head, Path::new("/scratch/jobs"));
     insta::assert_snapshot!(text);
 }
 
@@ -152,7 +153,7 @@ fn each_schedulers_head_is_as_it_was() {
 #[test]
 fn workers_on_several_nodes_are_started_on_each_and_told_what_the_script_is_told() {
     let given = given();
-    let (work, folder) = (Work::Analysis { workers: 2 }, Path::new("/scratch/jobs"));
+    let (work, folder) = (Work::Analysis { workers: 2, images_per_worker: None }, Path::new("/scratch/jobs"));
     let head = Head { dialect: Dialect::Slurm, wishes: Wishes::default() };
     insta::assert_snapshot!(Script { nodes: 2, ..script(&given, &work, &head, folder) }.body().unwrap());
     let head = Head { dialect: Dialect::Lsf, wishes: Wishes::default() };
