@@ -117,7 +117,8 @@ fn segments_of_several_streams_are_one_image_in_any_order() {
     let extents = run.extents(0);
     let parts: Vec<(&Extent, &[u8])> = extents.iter().map(|(extent, bytes)| (extent, &bytes[..])).collect();
     let setup = decoder.setup(&event(100), &parts).unwrap();
-    assert_eq!(setup, Shape { panels: 3, rows: 16, columns: 32 }.into());
+    let shape = Shape { panels: 3, rows: 16, columns: 32 };
+    assert_eq!(setup, Setup { pixels: Some(PixelType::U16), ..shape.into() });
 }
 
 #[test]

@@ -224,22 +224,29 @@ fn micros(time: Duration) -> u64 {
 
 /// What a result says of an outcome and its shot.
 pub fn numbers(chain: &Chain, outcome: &pipeline::Outcome, shot: Shot) -> Numbers {
-    let radius = chain.profile_radii().last().and_then(|radius| u32::try_from(*radius).ok());
-    let means = || {
-        outcome.profile.iter().map(|mean| Some(four_digits(*mean)).filter(|mean| mean.is_finite())).collect()
-    };
     Numbers {
         spots: u32::try_from(outcome.spots.len()).ok(),
         resolution: outcome.resolution.map(f64::from),
         saturated: Some(outcome.saturated),
         saturation: outcome.saturation.map(f64::from),
         intensity: Some(outcome.total).filter(|total| total.is_finite()),
-        profile: radius.map(|radius| RadialProfile { radius, means: means() }),
+        profile: Some(profile(chain, outcome)).filter(|profile| !profile.means.is_empty()),
         photon_energy: outcome.photon_energy,
         pulse_id: shot.pulse_id,
         event_codes: shot.event_codes,
         detector_distance: outcome.distance,
     }
+}
+
+/// The rings that have a mean.
+fn profile(chain: &Chain, outcome: &pipeline::Outcome) -> RadialProfile {
+    let rings = chain.profile_radii().iter().zip(&outcome.profile);
+    let known = rings.filter_map(|(radius, mean)| {
+        let mean = four_digits(*mean);
+        Some((u32::try_from(*radius).ok()?, mean)).filter(|_| mean.is_finite())
+    });
+    let (radii, means) = known.unzip();
+    RadialProfile { radii, means }
 }
 
 /// To four digits: more than a profile's noise, and half the text.

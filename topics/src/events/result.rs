@@ -80,14 +80,13 @@ pub struct Numbers {
     pub detector_distance: Option<f64>,
 }
 
-/// Mean values in rings about the beam, from the beam to the farthest good pixel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// Mean values in rings about the beam, those that have good pixels, from the beam outwards: as many radii as means.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RadialProfile {
-    /// The outer radius of the last ring, pixels. Of n rings the one numbered i, from 0, ends at the radius x (i + 1) / n,
-    /// rounded up.
-    pub radius: u32,
-    /// The mean of the good pixels of each ring, four digits, in the calibration's unit; none for a ring without good pixels.
-    pub means: Vec<Option<f32>>,
+    /// The outer radius of each ring, pixels.
+    pub radii: Vec<u32>,
+    /// The mean of each ring's good pixels, four digits, in the calibration's unit.
+    pub means: Vec<f32>,
 }
 
 /// How long each part of an image's way took, microseconds; what was not begun is left out. Of images that are worked together

@@ -154,10 +154,7 @@ pub(super) fn a_result() -> ImageResult {
             saturated: Some(3),
             saturation: Some(1.0),
             intensity: Some(1_234_567.5),
-            profile: Some(RadialProfile {
-                radius: 1468,
-                means: vec![None, Some(2.75), Some(1.5), Some(0.25)],
-            }),
+            profile: None,
             photon_energy: Some(9504.5),
             pulse_id: Some(4_158_371_412),
             event_codes: vec![40, 140],
@@ -174,6 +171,14 @@ pub(super) fn a_result() -> ImageResult {
         worker: "nid001234-3".parse().unwrap(),
         used: Some("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".parse().unwrap()),
     }
+}
+
+/// One that went through, with the brightness of its rings.
+pub(super) fn a_hit() -> ImageResult {
+    let profile = RadialProfile { radii: vec![734, 1101, 1468], means: vec![2.75, 1.5, 0.25] };
+    let failed = a_result();
+    let numbers = Numbers { profile: Some(profile), ..failed.numbers };
+    ImageResult { trial: TrialNumber(4), outcome: Outcome::Hit, cause: None, numbers, ..failed }
 }
 
 pub(super) fn a_trial() -> Trial {
@@ -481,6 +486,7 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         ("image", image(&an_image(), SiteTopic::ImagesLive, SOURCE, AT)),
         ("indexed", indexed(&progress(), SOURCE, AT)),
         ("result", result(&a_result(), SOURCE, AT)),
+        ("result.profiled", result(&a_hit(), SOURCE, AT)),
         ("trial", trial(&a_trial(), SOURCE, AT)),
         ("rule", rule(&a_rule().rule, Some(&a_rule()), SOURCE, AT)),
         ("rule.removed", rule(&a_rule().rule, None, SOURCE, AT)),
