@@ -44,7 +44,9 @@ pub(super) async fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
     let pid = stand.pids().first().context("there is one worker")?.to_string();
     let (mut done, mut memory) = (run.len() * RUNS as usize, Vec::new());
     watch.until(done, SILENCE).await.with_context(|| stand.said())?;
-    while done < images {
+    // Besides what the index has published.
+    let all = done + images;
+    while done < all {
         let given = trials.images(&run, run.len())?;
         done += given.len();
         let (published, watched) = tokio::join!(stand.publish(&given), watch.until(done, SILENCE));
