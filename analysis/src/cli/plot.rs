@@ -122,7 +122,7 @@ pub(super) struct OfPowder {
     #[arg(long, value_name = "NUMBER", help_heading = "Data")]
     in_trial: Option<TrialNumber>,
     /// Results of the run under that trial, as `plot rate` reads them; those beside the folder where left out. Hits that are in
-    /// no sum, for their worker was killed before it wrote them, are then counted and said.
+    /// no sum, for their worker was killed before it wrote them or has still to, are then counted and said.
     #[arg(long, value_name = "RESULTS", help_heading = "Data")]
     results: Vec<PathBuf>,
     /// eV; that of the results beside, or the trial's, where left out.
@@ -355,7 +355,7 @@ impl OfPowder {
             };
             let parts = if whole.parts == 1 { "1 part".to_owned() } else { format!("{} parts", whole.parts) };
             let lost = match (name, lacking) {
-                ("hits", 1..) => format!(" · {lacking} more lost with killed workers"),
+                ("hits", 1..) => format!(" · {lacking} more in no sum"),
                 _ => String::new(),
             };
             let energy = detector.photon_energy.map_or(String::new(), |energy| format!(" · {energy:.0} eV"));
@@ -376,7 +376,8 @@ impl OfPowder {
         }
         if lacking > 0 {
             eprintln!(
-                "{lacking} hits among the results are in no sum: their workers were killed before they wrote them"
+                "{lacking} hits among the results are in no sum: their workers were killed before they wrote them, or \
+                 have still to (they do each minute)"
             );
         }
         if drawn == 0 {
