@@ -2,12 +2,17 @@
 
 use super::*;
 
-#[test]
-fn an_allocation_that_is_spent_sends_work_elsewhere() {
-    // Two nodes for an hour each time.
+/// Each run takes two nodes for an hour, and NERSC, which would be done first, has enough for one.
+fn enough_for_one() -> World {
     let limits = Limits { allocation: [(site("NERSC"), 2 * 3600 + 1200)].into(), ..limits() };
     let mut world = World::of(&rule(&["NERSC", "OLCF"], vec![task("work", command())]), limits);
     measured(&mut world, &[("NERSC", 10, 5), ("OLCF", 10, 10)]);
+    world
+}
+
+#[test]
+fn an_allocation_that_is_spent_sends_work_elsewhere() {
+    let mut world = enough_for_one();
     for number in [7, 8] {
         world.lands(number, "NERSC", 10);
         world.lands(number, "OLCF", 10);
@@ -26,10 +31,7 @@ fn an_allocation_that_is_spent_sends_work_elsewhere() {
 
 #[test]
 fn an_allocation_that_suffices_for_one_run_is_not_given_to_two_that_come_at_once() {
-    // Two nodes for an hour each time.
-    let limits = Limits { allocation: [(site("NERSC"), 2 * 3600 + 1200)].into(), ..limits() };
-    let mut world = World::of(&rule(&["NERSC", "OLCF"], vec![task("work", command())]), limits);
-    measured(&mut world, &[("NERSC", 10, 5), ("OLCF", 10, 10)]);
+    let mut world = enough_for_one();
     for number in [7, 8] {
         world.lands(number, "NERSC", 10);
         world.lands(number, "OLCF", 10);
