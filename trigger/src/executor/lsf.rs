@@ -68,9 +68,9 @@ fn submitted(said: &str) -> Option<SchedulerId> {
     line.split_once("Job <")?.1.split_once('>')?.0.parse().ok()
 }
 
-/// `bjobs -json`: a list of records whose fields are all texts.
+/// `bjobs -json`: a list of records whose fields are all texts. Before it stands how often LSF asked to wait.
 fn bjobs(text: &str, names: &BTreeSet<JobName>) -> Option<Vec<Sighting>> {
-    let said: Value = serde_json::from_str(text).ok()?;
+    let said: Value = serde_json::from_str(&text[text.find('{')?..]).ok()?;
     let read = |record: &Value| {
         let field = |key: &str| record.get(key).and_then(Value::as_str).unwrap_or_default();
         let name: JobName = field("JOB_NAME").parse().ok()?;
@@ -167,7 +167,15 @@ mod tests {
             found.iter().map(|sighting| format!("{} {} {:?}", sighting.name, sighting.id, sighting.seen));
         insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"));
         assert_eq!(bjobs("LSF is down. Please wait ...", &names), None);
-        let said = "Job <1234> is submitted to default queue <normal>.\n";
+        let waited = bjobs(include_str!("golden/lsf-10.1.json"), &names).unwrap();
+        let told =
+            waited.iter().map(|sighting| format!("{} {} {:?}", sighting.name, sighting.id, sighting.seen));
+        insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r#"
+        lra 806290 Running
+        lrb 22005 Ended { end: Failed { class: Application, text: "EXIT 117" }, exit: Some(117) }
+        "#);
+        let said =
+            "Cannot connect to LSF. Please wait ...\nJob <1234> is submitted to default queue <normal>.\n";
         assert_eq!(submitted(said).unwrap().to_string(), "1234");
         assert_eq!(submitted("Request aborted by esub. Job not submitted."), None);
     }
