@@ -29,8 +29,8 @@ pub use local::Local;
 pub use lsf::Lsf;
 pub use pbs::Pbs;
 pub use script::{
-    Analysis, COPY, Container, Dialect, Engine, Head, Preemptible, Script, ScriptError, Wishes,
-    is_constraint, is_image, is_volume, is_word,
+    Analysis, COPY, Container, Dialect, Engine, Head, NO_INPUT, NO_OUTPUT, Preemptible, Script, ScriptError,
+    Wishes, is_constraint, is_image, is_volume, is_word,
 };
 pub use sfapi::{Sfapi, SfapiAt};
 pub use sge::Sge;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lightrail_service::settings::{self, Fault, List, Section, Setting};
 use lightrail_service::settings_from_text;
-use lightrail_topics::events::{Argument, Class, Field, Rule, RunParam, Task, Trigger, Work};
+use lightrail_topics::events::{Argument, Class, Field, Piece, Rule, RunParam, Task, Trigger, Work};
 use lightrail_topics::{DatasetName, Millis, RuleName, SiteName, TaskName, When};
 
 use crate::config::Config;
@@ -222,6 +222,8 @@ fn task(
     let program: Option<String> = section.optional("program");
     let arguments: Vec<As<Argument>> =
         section.optional::<List<_>>("arguments").map_or_else(Vec::new, |list| list.0);
+    let inputs = files(&section, "inputs");
+    let outputs = files(&section, "outputs");
     let nodes = section.or("nodes", 1);
     let time = section.or("time", Duration::from_secs(3600));
     let attempts = section.or("attempts", 3);
@@ -250,8 +252,13 @@ fn task(
                 section
                     .fault("workers", "needs [sites.NAME.analysis] of the rule's site in the configuration");
             }
-            if !arguments.is_empty() {
-                section.fault("arguments", "belong to a program, and this task starts workers");
+            let given = [
+                ("arguments", arguments.is_empty()),
+                ("inputs", inputs.is_empty()),
+                ("outputs", outputs.is_empty()),
+            ];
+            for (key, _) in given.iter().filter(|(_, is_empty)| !is_empty) {
+                section.fault(key, "belong to a program, and this task starts workers");
             }
             Some(Work::Analysis { workers, images_per_worker })
         }
@@ -260,10 +267,12 @@ fn task(
                 section.fault("program", "is no absolute path");
             }
             let arguments: Vec<Argument> = arguments.into_iter().map(|As(argument)| argument).collect();
-            if !has_trial && arguments.iter().flat_map(Argument::fields).any(|field| field == Field::Trial) {
-                section.fault("arguments", "ask for {trial}, and the rule has none");
+            for (key, of) in [("arguments", &arguments), ("inputs", &inputs), ("outputs", &outputs)] {
+                if !has_trial && of.iter().flat_map(Argument::fields).any(|field| field == Field::Trial) {
+                    section.fault(key, "ask for {trial}, and the rule has none");
+                }
             }
-            Some(Work::Command { program, arguments })
+            Some(Work::Command { program, arguments, inputs, outputs })
         }
         (Some(_), Some(_)) => {
             section.fault("workers", "is there beside program; a task does one of them");
@@ -285,6 +294,19 @@ fn task(
         only,
         ahead,
     })
+}
+
+/// Files of a task: absolute paths, with the same words as arguments.
+fn files(section: &Section<'_, '_>, key: &str) -> Vec<Argument> {
+    let files = section.optional::<List<As<Argument>>>(key).map_or_else(Vec::new, |list| list.0);
+    let files: Vec<Argument> = files.into_iter().map(|As(file)| file).collect();
+    // No word that stands for something begins with a slash.
+    let is_absolute =
+        |file: &Argument| matches!(file.0.first(), Some(Piece::Text(text)) if text.starts_with('/'));
+    for file in files.iter().filter(|file| !is_absolute(file)) {
+        section.fault(key, format!("names `{file}`, which is no absolute path"));
+    }
+    files
 }
 
 #[cfg(test)]
@@ -330,11 +352,14 @@ site = "NERCS"
 task = "work"
 workers = 2
 images_per_worker = 0
+inputs = ["/data/{run}"]
 after = ["merge"]
 [[rules.live.tasks]]
 task = "work"
 program = "merge"
 arguments = ["{runs}"]
+inputs = ["/data/{runs}"]
+outputs = ["/data/{trial}", "geometry", "{experiment}/x"]
 [rules.param]
 trigger = "RUN_PARAM_IS_VALUE"
 site = "NERSC"

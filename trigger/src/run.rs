@@ -103,6 +103,11 @@ pub fn limits(config: &Config) -> Limits {
         failover_for: config.facility.failover_for,
         hangs: config.decide.hangs,
         pools: config.pools.clone(),
+        reserved: config
+            .sites
+            .iter()
+            .filter_map(|(name, site)| Some((name.clone(), number(site.head.wishes.reservation_jobs?))))
+            .collect(),
         allocation: config
             .sites
             .iter()

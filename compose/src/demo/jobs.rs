@@ -108,6 +108,7 @@ mod tests {
             placed: None,
             moves: None,
             ahead: false,
+            spills: false,
         }
     }
 

@@ -275,6 +275,7 @@ mod tests {
             placed: None,
             moves: None,
             ahead: false,
+            spills: false,
         }));
         results.job(&job(JobStep::Ended { id: None, end: JobEnd::Done, waited: None }));
     }

@@ -60,7 +60,7 @@ pub struct KnownOutage {
 }
 
 /// What the mover's transfers to a site and the jobs there were measured to take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Measured {
     /// Bytes per second that come there now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,12 +71,15 @@ pub struct Measured {
     /// Milliseconds that a job waits there in the queue, the median of the newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_wait: Option<u64>,
+    /// Milliseconds that a job runs there until it is done, the median of the newest, whatever they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_time: Option<u64>,
 }
 
 impl Measured {
     /// Whether nothing was measured.
     pub fn is_empty(&self) -> bool {
-        self.rate.is_none() && self.usual_rate.is_none() && self.queue_wait.is_none()
+        *self == Self::default()
     }
 }
 

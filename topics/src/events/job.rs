@@ -280,6 +280,9 @@ pub enum JobStep {
         /// Whether it is submitted before its run's files are there, so that the queue's wait passes while they come.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         ahead: bool,
+        /// Whether it goes without its site's reservation, in which there is no room for it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        spills: bool,
     },
     /// The scheduler has it.
     Submitted {

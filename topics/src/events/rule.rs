@@ -197,6 +197,12 @@ pub enum Work {
         /// Its arguments.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         arguments: Vec<Argument>,
+        /// Files and folders that must be there before it begins: absolute paths, as its node sees them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        inputs: Vec<Argument>,
+        /// Files and folders that it leaves behind; where one is lacking after it, it has failed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        outputs: Vec<Argument>,
     },
 }
 

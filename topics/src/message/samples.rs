@@ -207,6 +207,8 @@ pub(super) fn a_rule() -> Rule {
     let merge = Work::Command {
         program: "/usr/bin/merge".to_owned(),
         arguments: vec!["--run={run}".parse().unwrap(), "{{plain}}".parse().unwrap()],
+        inputs: Vec::new(),
+        outputs: Vec::new(),
     };
     Rule {
         rule: "live-hits".parse().unwrap(),
@@ -234,6 +236,16 @@ pub(super) fn a_rule() -> Rule {
 pub(super) fn a_sized_rule() -> Rule {
     let mut rule = a_rule();
     rule.tasks[0].work = Work::Analysis { workers: 4, images_per_worker: Some(500) };
+    rule
+}
+
+pub(super) fn a_rule_with_files() -> Rule {
+    let mut rule = a_rule();
+    rule.rule = "merged".parse().unwrap();
+    if let Work::Command { inputs, outputs, .. } = &mut rule.tasks[1].work {
+        inputs.push("/data/{experiment}/r{run}/geometry".parse().unwrap());
+        outputs.push("/data/{experiment}/r{run}/merged-{trial}.h5".parse().unwrap());
+    }
     rule
 }
 
@@ -310,10 +322,18 @@ pub(super) fn a_status() -> FacilityStatus {
             rate: Some(310_000_000),
             usual_rate: Some(290_000_000),
             queue_wait: Some(42_000),
+            run_time: None,
         }),
         since: Millis(AT.0 - 60_000),
         at: AT,
     }
+}
+
+pub(super) fn a_status_with_run_time() -> FacilityStatus {
+    let mut status = a_status();
+    status.resource = "doudna".parse().unwrap();
+    status.measured = Some(Measured { run_time: Some(180_000), ..Measured::default() });
+    status
 }
 
 pub(super) fn a_job(place: u32, step: JobStep) -> Job {
@@ -415,6 +435,7 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         placed: None,
         moves: None,
         ahead: false,
+        spills: false,
     };
     let placed = JobStep::Intended {
         reason: "the run is being copied".to_owned(),
@@ -427,6 +448,7 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         placed: Some("OLCF finishes first (NERSC: out, nobody says until when)".to_owned()),
         moves: Some(site()),
         ahead: true,
+        spills: false,
     };
     let sized = JobStep::Intended {
         reason: "all 12 files are at NERSC".to_owned(),
@@ -439,6 +461,20 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         placed: None,
         moves: None,
         ahead: false,
+        spills: false,
+    };
+    let spilled = JobStep::Intended {
+        reason: "all 12 files are at NERSC".to_owned(),
+        rule_version: 2,
+        site: site(),
+        class: Class::Live,
+        workers: false,
+        nodes: 1,
+        workers_each: None,
+        placed: None,
+        moves: None,
+        ahead: false,
+        spills: true,
     };
     let slot = PoolJob { pool: "live".parse().unwrap(), site: site(), slot: 2, attempt: 3 };
     let slot = Job {
@@ -493,6 +529,7 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         ("rule.plain", rule(&a_plain_rule().rule, Some(&a_plain_rule()), SOURCE, AT)),
         ("rule.sites", rule(&a_rule().rule, Some(&a_rule_of_sites()), SOURCE, AT)),
         ("rule.sized", rule(&a_rule().rule, Some(&a_sized_rule()), SOURCE, AT)),
+        ("rule.files", rule(&a_rule_with_files().rule, Some(&a_rule_with_files()), SOURCE, AT)),
         ("run.tags", run_tags(&run(), Some(&some_tags()), SOURCE, AT)),
         ("run.tags.removed", run_tags(&run(), None, SOURCE, AT)),
         ("run.group", run_group(&mfx, &a_group().group, Some(&a_group()), SOURCE, AT)),
@@ -510,9 +547,11 @@ pub(super) fn samples() -> Vec<(&'static str, Message)> {
         ("job.given_up.haunts", job(&a_job(7, given_up(Some("4242"))), SOURCE)),
         ("job.placed", job(&a_job(8, placed), SOURCE)),
         ("job.sized", job(&a_job(10, sized), SOURCE)),
+        ("job.spilled", job(&a_job(11, spilled), SOURCE)),
         ("job.ended.waited", job(&a_job(9, ended_late), SOURCE)),
         ("job.of_pool", job(&slot, SOURCE)),
         ("facility.status", facility_status(&a_status(), SOURCE)),
+        ("facility.status.ran", facility_status(&a_status_with_run_time(), SOURCE)),
         ("decider", decider(&decides, SOURCE)),
         ("job.asked", job_asked(&asked, SOURCE)),
     ]

@@ -23,6 +23,7 @@ use pools::pools;
 /// NERSC's Superfacility API.
 const NERSC: &str = "https://api.nersc.gov/api/v1.2";
 const SECOND: Duration = Duration::from_secs(1);
+const MEANS_NOTHING: &str = "means nothing to this site's executor";
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -277,7 +278,7 @@ fn head(section: Section<'_, '_>, kind: Kind, is_torque: bool) -> Head {
         cores: section.optional("cores"),
         parallel: word("parallel"),
         warning: section.optional::<Duration>("warning").map(|warning| warning.as_secs().max(1)),
-        preemptible: preemptible(section.section("preemptible")),
+        preemptible: preemptible(section.section("preemptible"), dialect),
         setup,
         environment: environment(section.section("environment")),
         container: container(section.section("container")),
@@ -288,13 +289,19 @@ fn head(section: Section<'_, '_>, kind: Kind, is_torque: bool) -> Head {
     if wishes.reservation_jobs.is_some() && wishes.reservation.is_none() {
         section.fault("reservation_jobs", "says how many go into a reservation, and there is none");
     }
-    let is_known = |key: &str, is_given: bool, by: &[Dialect]| {
-        if is_given && !by.contains(&dialect) {
-            section.fault(key, "means nothing to this site's executor");
-        }
-    };
-    is_known("qos", wishes.qos.is_some(), &[Dialect::Slurm, Dialect::Lsf, Dialect::Iri]);
-    is_known("parallel", wishes.parallel.is_some(), &[Dialect::Sge]);
+    // What a job asks for and does not get is told here. An account and a queue are also told to the work itself, and to people.
+    let is_batch = dialect != Dialect::Local;
+    let given = [
+        ("qos", wishes.qos.is_some(), matches!(dialect, Dialect::Slurm | Dialect::Lsf | Dialect::Iri)),
+        ("reservation", wishes.reservation.is_some(), is_batch),
+        ("constraint", wishes.constraint.is_some(), is_batch),
+        ("cores", wishes.cores.is_some(), is_batch),
+        ("warning", wishes.warning.is_some(), matches!(dialect, Dialect::Slurm | Dialect::Lsf)),
+        ("parallel", wishes.parallel.is_some(), dialect == Dialect::Sge),
+    ];
+    for (key, _, _) in given.iter().filter(|(_, is_given, is_known)| *is_given && !is_known) {
+        section.fault(key, MEANS_NOTHING);
+    }
     if dialect == Dialect::Sge && wishes.cores.is_some() && wishes.parallel.is_none() {
         section
             .fault("parallel", "is missing: Grid Engine gives several cores in a parallel environment only");
@@ -303,12 +310,21 @@ fn head(section: Section<'_, '_>, kind: Kind, is_torque: bool) -> Head {
     Head { dialect, wishes }
 }
 
-fn preemptible(section: Section<'_, '_>) -> Option<Preemptible> {
+fn preemptible(section: Section<'_, '_>, dialect: Dialect) -> Option<Preemptible> {
     let is_given = section.is_given();
     let class = word(&section, "class");
     let shortest = section.optional::<Duration>("shortest").map(|shortest| shortest.as_secs().max(60));
     if is_given && class.is_none() {
-        section.fault("class", "is missing: the QOS of Slurm, or the queue of others, whose jobs give way");
+        section.fault(
+            "class",
+            "is missing: the QOS of Slurm and of IRI, or the queue of others, whose jobs give way",
+        );
+    }
+    if class.is_some() && dialect == Dialect::Local {
+        section.fault("class", MEANS_NOTHING);
+    }
+    if shortest.is_some() && dialect != Dialect::Slurm {
+        section.fault("shortest", MEANS_NOTHING);
     }
     section.finish();
     Some(Preemptible { class: class?, shortest })

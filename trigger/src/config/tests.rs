@@ -56,6 +56,37 @@ folder = "/a"
 claims = "/a"
 [sites.OLCF.iri]
 api = "olcf"
+[sites.OLCF.script]
+warning = "1m"
+cores = 64
+[sites.OLCF.script.preemptible]
+class = "preempt"
+shortest = "1h"
+[sites.HERE]
+executor = "local"
+folder = "/h"
+claims = "/h/claims"
+[sites.HERE.script]
+account = "lcls"
+queue = "fast"
+reservation = "lv95"
+constraint = "gpu"
+cores = 2
+warning = "1m"
+[sites.HERE.script.preemptible]
+class = "preempt"
+[sites.TORQUE]
+executor = "pbs"
+folder = "/t"
+claims = "/t/claims"
+[sites.TORQUE.pbs]
+dialect = "torque"
+[sites.TORQUE.script]
+qos = "high"
+warning = "1m"
+cores = 2
+[sites.TORQUE.script.preemptible]
+class = "preempt"
 [sites.NERSC.analysis]
 program = "/x"
 [decide]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lightrail_topics::events::{
     Class, FacilityStatus, IndexState, Indexed, Job, JobEnd, JobIdentity, JobStep, RouteOverride, Rule, Task,
+    Work,
 };
 use lightrail_topics::{
     DatasetName, Experiment, JobName, Millis, PoolName, RuleName, RunInTrial, RunKey, SiteName,
@@ -47,6 +48,8 @@ pub struct Limits {
     pub hangs: Duration,
     /// Standing pools of workers.
     pub pools: BTreeMap<PoolName, Pool>,
+    /// Jobs that are not over and ask for a site's reservation; all do at one that is not named.
+    pub reserved: BTreeMap<SiteName, usize>,
     /// Node-seconds that jobs may spend at a site in all; without limit at one that is not named.
     pub allocation: BTreeMap<SiteName, u64>,
 }
@@ -385,6 +388,14 @@ impl Book {
         let job = life.identity.of_run()?;
         let rule = self.rules.get(&job.rule)?;
         Some((rule, rule.tasks.iter().find(|task| task.task == job.task)?))
+    }
+
+    /// Whether a job's script looks for inputs before its program, and for outputs after it.
+    pub(super) fn looks_for(&self, life: &Life) -> (bool, bool) {
+        match self.task(life).map(|(_, task)| &task.work) {
+            Some(Work::Command { inputs, outputs, .. }) => (!inputs.is_empty(), !outputs.is_empty()),
+            _ => (false, false),
+        }
     }
 
     /// Whether the job's work is known to be complete, whatever became of it: analysis workers of a run whose results are.

@@ -63,6 +63,8 @@ pub struct Life {
     pub moves: Option<SiteName>,
     /// Whether it was submitted ahead of its run's files.
     pub ahead: bool,
+    /// Whether it goes without its site's reservation.
+    pub spills: bool,
     /// Since when it runs, or ran.
     pub running: Option<Millis>,
     /// When it was seen to go on after it had been suspended.
@@ -98,6 +100,8 @@ pub(super) struct View {
     pub(super) given_up: Option<String>,
     /// Node-seconds that it waited for images.
     pub(super) waited: Option<u64>,
+    /// Whether its script looks for inputs before its program, and for outputs after it.
+    pub(super) looks_for: (bool, bool),
     /// As in the limits.
     pub(super) grace: Duration,
     /// Now.
@@ -108,7 +112,17 @@ impl Life {
     /// A job's first step begins it; any other without the first is passed over.
     pub(super) fn begun(job: Job) -> Option<Self> {
         let JobStep::Intended {
-            reason, site, class, workers, nodes, workers_each, placed, moves, ahead, ..
+            reason,
+            site,
+            class,
+            workers,
+            nodes,
+            workers_each,
+            placed,
+            moves,
+            ahead,
+            spills,
+            ..
         } = &job.step
         else {
             return None;
@@ -125,6 +139,7 @@ impl Life {
             placed: placed.clone(),
             moves: moves.clone(),
             ahead: *ahead,
+            spills: *spills,
             running: None,
             went_on: None,
             phase: Phase::Ready,

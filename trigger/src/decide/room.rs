@@ -19,6 +19,8 @@ pub(super) struct Room {
     pub(super) live: usize,
     /// More reprocessing jobs that it takes.
     pub(super) again: usize,
+    /// More jobs for which there is room in its reservation, where that is limited.
+    pub(super) reserved: Option<usize>,
 }
 
 impl Room {
@@ -31,6 +33,18 @@ impl Room {
         let is_left = *left > 0;
         *left = left.saturating_sub(1);
         is_left
+    }
+
+    /// Whether one goes without the reservation: there is no room in it, and what is reprocessed takes none of a limited one.
+    pub(super) fn spills(&mut self, class: Class) -> bool {
+        match &mut self.reserved {
+            Some(left) if class == Class::Reprocess || *left == 0 => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
     }
 }
 
@@ -82,6 +96,11 @@ impl Book {
         for (site, at_once) in &self.limits.at_once {
             let of_site = self.open.iter().filter_map(|name| Some((name, self.jobs.get(name)?)));
             let of_site: Vec<(&JobName, &Life)> = of_site.filter(|(_, life)| life.site == *site).collect();
+            let reserved = self
+                .limits
+                .reserved
+                .get(site)
+                .map(|room| room.saturating_sub(of_site.iter().filter(|(_, life)| !life.spills).count()));
             let live = of_site.iter().filter(|(_, life)| life.class == Class::Live).count();
             // Who was told to end takes no room any more: its place is the next one's, as the scheduler sees to it.
             let mut again: Vec<(&JobName, &Life)> = of_site
@@ -100,8 +119,11 @@ impl Book {
             let excess = again.len().saturating_sub(for_again);
             give_way.extend(again.iter().take(excess).map(|(name, _)| (*name).clone()));
             let stays = again.len() - excess;
-            let room =
-                Room { live: at_once.saturating_sub(live + stays), again: for_again - stays.min(for_again) };
+            let room = Room {
+                live: at_once.saturating_sub(live + stays),
+                again: for_again - stays.min(for_again),
+                reserved,
+            };
             rooms.insert(site.clone(), room);
         }
         (rooms, give_way)

@@ -45,7 +45,12 @@ fn rule(trigger: Trigger) -> Rule {
         trial: Some(TrialNumber(3)),
         tasks: vec![Task {
             task: "work".parse().unwrap(),
-            work: Work::Command { program: "/bin/true".to_owned(), arguments: Vec::new() },
+            work: Work::Command {
+                program: "/bin/true".to_owned(),
+                arguments: Vec::new(),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+            },
             after: Vec::new(),
             nodes: 1,
             seconds: 60,

@@ -2,6 +2,8 @@
 //! sites in memory, in virtual time.
 
 mod allocation;
+mod files;
+mod reservation;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,6 +45,7 @@ pub(super) fn limits() -> Limits {
         failover_for: Duration::from_secs(1800),
         hangs: Duration::from_secs(900),
         allocation: BTreeMap::new(),
+        reserved: BTreeMap::new(),
         pools: BTreeMap::new(),
     }
 }
@@ -246,7 +249,12 @@ impl World {
 }
 
 pub(super) fn command() -> Work {
-    Work::Command { program: "/bin/true".to_owned(), arguments: Vec::new() }
+    Work::Command {
+        program: "/bin/true".to_owned(),
+        arguments: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+    }
 }
 
 pub(super) fn workers() -> Work {

@@ -120,11 +120,12 @@ impl Sites {
         )]
         let whole = |rate: f64| rate.max(0.0) as u64;
         let rate = self.estimates.rate(site, None, now);
-        let wait = self.estimates.wait(site);
+        let millis = |took: Duration| u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         Measured {
             rate: rate.map(|rate| whole(rate.now)),
             usual_rate: rate.map(|rate| whole(rate.usual)),
-            queue_wait: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            queue_wait: self.estimates.wait(site).map(millis),
+            run_time: self.estimates.run_of_any(site).map(millis),
         }
     }
 

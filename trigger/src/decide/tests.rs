@@ -59,7 +59,12 @@ fn task(name: &str, work: Work, after: &[&str]) -> Task {
 }
 
 fn command() -> Work {
-    Work::Command { program: "/bin/true".to_owned(), arguments: Vec::new() }
+    Work::Command {
+        program: "/bin/true".to_owned(),
+        arguments: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+    }
 }
 
 fn rule(trigger: Trigger, tasks: Vec<Task>) -> Rule {

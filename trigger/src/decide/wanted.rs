@@ -153,7 +153,7 @@ impl Book {
     }
 
     /// The first step of a wanted job.
-    pub(super) fn intent(&self, wanted: &Wanted<'_>, now: Millis) -> Job {
+    pub(super) fn intent(&self, wanted: &Wanted<'_>, spills: bool, now: Millis) -> Job {
         let Wanted { class, site, rule, why, identity, workers, workers_each, nodes, moves, ahead, .. } =
             wanted;
         let of_run = rule.zip(identity.run());
@@ -175,6 +175,7 @@ impl Book {
             placed: of_run.and_then(|(rule, run)| self.why_there(rule, run)).map(ToOwned::to_owned),
             moves: moves.clone(),
             ahead: *ahead,
+            spills,
         };
         Job { job: identity.name(), identity: identity.clone(), place: 0, epoch: self.epoch, step, at: now }
     }

@@ -8,7 +8,7 @@ mod spec;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use lightrail_topics::events::{Field, JobIdentity, Piece, Work};
+use lightrail_topics::events::{Argument, Field, JobIdentity, Piece, Work};
 use lightrail_topics::{JobName, SiteName};
 
 pub use container::{Container, Engine, is_image, is_volume};
@@ -18,6 +18,10 @@ use super::SchedulerId;
 
 /// The exit status of a copy that ended because another one has the job's claim.
 pub const COPY: u8 = 119;
+/// That of a program that was not started, for an input was not there.
+pub const NO_INPUT: u8 = 118;
+/// That of a program which went well and has left an output out.
+pub const NO_OUTPUT: u8 = 117;
 
 /// How analysis workers are started at a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +73,9 @@ pub enum ScriptError {
     /// An argument asks for the run and the job is a pool's.
     #[error("an argument asks for the run, and a pool's job has none")]
     NoRun,
+    /// A file of a task is named by no absolute path.
+    #[error("{0} is no absolute path: inputs and outputs are looked for by these")]
+    Relative(String),
     /// The site's scheduler does not start workers on several nodes.
     #[error(
         "workers on {0} nodes: this site's scheduler starts them on one; ask for more jobs, or for more workers"
@@ -136,14 +143,18 @@ fi
             .map(|container| container.prefix(&exported))
             .unwrap_or_default();
         match self.work {
-            Work::Command { program, arguments } => {
+            Work::Command { program, arguments, inputs, outputs } => {
+                self.looked_for(&mut text, inputs, &name)?;
                 let mut line = format!("{inside}{}", quoted(program));
                 for argument in arguments {
                     line.push(' ');
                     line.push_str(&quoted(&self.filled(&argument.0, &name)?));
                 }
-                if self.preemptible().is_some() {
-                    text.push_str(&self.children(&format!("{line} &\npids+=($!)\n")));
+                // Where something is left to be done after it, it is a child.
+                if self.preemptible().is_some() || !outputs.is_empty() {
+                    let start = format!("{line} &\npids+=($!)\n[ -z \"$told\" ] || kill -\"$told\" $!\n");
+                    let left = self.left_behind(outputs, &name)?;
+                    text.push_str(&self.children(&start, &left));
                 } else {
                     let _ = writeln!(text, "\nexec {line}");
                 }
@@ -151,14 +162,14 @@ fi
             Work::Analysis { workers, .. } => {
                 let each = self.workers(&inside, &name, *workers)?;
                 if self.nodes == 1 {
-                    text.push_str(&self.children(&each));
+                    text.push_str(&self.children(&each, ""));
                 } else if self.head.dialect.starts_on_each_node() {
-                    let each = quoted(&format!("set -u{}", told(&each)));
+                    let each = quoted(&format!("set -u{}", told(&each, "")));
                     let nodes = self.nodes;
                     let start = format!(
                         "srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 /bin/bash -c {each} &\npids+=($!)\n"
                     );
-                    text.push_str(&self.children(&start));
+                    text.push_str(&self.children(&start, ""));
                 } else {
                     return Err(ScriptError::Nodes(self.nodes));
                 }
@@ -167,16 +178,14 @@ fi
         Ok(text)
     }
 
-    /// Runs children until they end, and puts itself back into its queue when it was warned and gives way to others.
-    fn children(&self, start: &str) -> String {
-        let text = told(start);
-        match (self.preemptible(), self.head.dialect) {
-            (Some(_), Dialect::Slurm) => {
-                let again = "[ \"$told\" != USR1 ] || scontrol requeue \"$id\"\nexit \"$status\"\n";
-                text.replace("exit \"$status\"\n", again)
-            }
-            _ => text,
-        }
+    /// Runs children until they end, then does what is left, and puts itself back into its queue when it was warned and gives way
+    /// to others.
+    fn children(&self, start: &str, then: &str) -> String {
+        let again = match (self.preemptible(), self.head.dialect) {
+            (Some(_), Dialect::Slurm) => "[ \"$told\" != USR1 ] || scontrol requeue \"$id\"\n",
+            _ => "",
+        };
+        told(start, &format!("{then}{again}"))
     }
 
     /// What LCLS's own jobs find in their environment, and ours, and what the site says; the names of all.
@@ -199,6 +208,45 @@ fi
             let _ = writeln!(text, "export {name}={value}");
         }
         all.into_iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Paths as words of a shell.
+    fn paths(&self, of: &[Argument], name: &JobName) -> Result<String, ScriptError> {
+        let paths = of.iter().map(|path| {
+            let path = self.filled(&path.0, name)?;
+            if path.starts_with('/') { Ok(quoted(&path)) } else { Err(ScriptError::Relative(path)) }
+        });
+        Ok(paths.collect::<Result<Vec<String>, _>>()?.join(" "))
+    }
+
+    /// Inputs are there, or nothing begins.
+    fn looked_for(&self, text: &mut String, inputs: &[Argument], name: &JobName) -> Result<(), ScriptError> {
+        if !inputs.is_empty() {
+            let paths = self.paths(inputs, name)?;
+            let _ = write!(
+                text,
+                r#"
+for input in {paths}; do
+    [ -e "$input" ] || {{ echo "job {name} does not begin: its input $input is not there"; exit {NO_INPUT}; }}
+done
+"#
+            );
+        }
+        Ok(())
+    }
+
+    /// Whoever went well has left its outputs behind.
+    fn left_behind(&self, outputs: &[Argument], name: &JobName) -> Result<String, ScriptError> {
+        if outputs.is_empty() {
+            return Ok(String::new());
+        }
+        let paths = self.paths(outputs, name)?;
+        Ok(format!(
+            r#"for output in {paths}; do
+    [ "$status" -ne 0 ] || [ -e "$output" ] || {{ echo "job {name} has failed: its output $output is not there"; status={NO_OUTPUT}; }}
+done
+"#
+        ))
     }
 
     fn filled(&self, pieces: &[Piece], name: &JobName) -> Result<String, ScriptError> {
@@ -238,8 +286,9 @@ done
     }
 }
 
-/// Starts children and waits for them. What the script is told they are told: the shell itself would not pass it on.
-fn told(start: &str) -> String {
+/// Starts children, waits for them, and does what is left. What the script is told they are told: the shell itself would not pass
+/// it on.
+fn told(start: &str, then: &str) -> String {
     format!(
         r#"
 pids=()
@@ -256,7 +305,7 @@ for pid in "${{pids[@]}}"; do
     while wait "$pid"; code=$?; kill -0 "$pid" 2>/dev/null; do :; done
     [ "$code" -eq 0 ] || status=$code
 done
-exit "$status"
+{then}exit "$status"
 "#
     )
 }

@@ -188,7 +188,9 @@ fn definition(def: &Map<String, Value>, faults: &mut Vec<String>) -> (Option<Sit
     };
     let argument = |word: String| Argument(vec![Piece::Text(word)]);
     let arguments = words.map(|words| words.into_iter().map(argument).collect());
-    (location, program.zip(arguments).map(|(program, arguments)| Work::Command { program, arguments }))
+    let work =
+        |(program, arguments)| Work::Command { program, arguments, inputs: Vec::new(), outputs: Vec::new() };
+    (location, program.zip(arguments).map(work))
 }
 
 /// The words of one line of parameters, as a shell tells them apart: by blanks, outside of quotes. Nothing is expanded.
@@ -248,7 +250,7 @@ mod tests {
         let control = Control::read(&document()).unwrap();
         assert_eq!(control.identity().to_string(), "arp-6b00da1a328ae8e2357ecfd6 mfxlv9518/12 job attempt 1");
         assert_eq!(control.root, control.id);
-        let Work::Command { program, arguments } = &control.work else { panic!("{control:?}") };
+        let Work::Command { program, arguments, .. } = &control.work else { panic!("{control:?}") };
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         assert_eq!(
             (program.as_str(), arguments),

@@ -80,6 +80,8 @@ struct OfSite {
     settled: VecDeque<Duration>,
     waits: VecDeque<Duration>,
     runs: BTreeMap<Class, VecDeque<Duration>>,
+    /// The newest of all kinds.
+    all_runs: VecDeque<Duration>,
 }
 
 /// All that was measured.
@@ -123,7 +125,9 @@ impl Estimates {
 
     /// Work of a kind ran so long at a site, and was done.
     pub fn ran(&mut self, site: &SiteName, class: &Class, took: Duration) {
-        keep(self.of(site).runs.entry(class.clone()).or_default(), took);
+        let of = self.of(site);
+        keep(of.runs.entry(class.clone()).or_default(), took);
+        keep(&mut of.all_runs, took);
     }
 
     /// How fast data come to a site. `since` is when the file was begun that comes now, if one does: one that should have come
@@ -162,6 +166,11 @@ impl Estimates {
     /// How long such work runs at a site; none where none was seen to.
     pub fn run(&self, site: &SiteName, class: &Class) -> Option<Duration> {
         median(self.sites.get(site)?.runs.get(class)?)
+    }
+
+    /// How long work runs at a site, of whatever kind: for people, a prediction asks for its kind.
+    pub fn run_of_any(&self, site: &SiteName) -> Option<Duration> {
+        median(&self.sites.get(site)?.all_runs)
     }
 }
 

@@ -104,9 +104,6 @@ impl Service {
         let Some(place) = self.places.get(&life.site) else { return };
         let Some((task_work, nodes, seconds)) = work_of(book, life, place) else { return };
         let wishes = &place.site.head.wishes;
-        let others = book.jobs().filter(|other| other.site == life.site && !other.is_over()).count() - 1;
-        let has_room =
-            wishes.reservation_jobs.is_none_or(|room| others < usize::try_from(room).unwrap_or(usize::MAX));
         let script = Script {
             identity: &life.identity,
             site: &life.site,
@@ -119,10 +116,10 @@ impl Service {
             analysis: place.site.analysis.as_ref(),
             after: &[],
             gives_way: life.class == Class::Reprocess,
-            spills: !has_room,
+            spills: life.spills,
         };
         let spilled = Script { spills: true, ..script.clone() };
-        let spilled = spilled.compose().ok().filter(|_| wishes.reservation.is_some() && has_room);
+        let spilled = spilled.compose().ok().filter(|_| wishes.reservation.is_some() && !life.spills);
         let script = script.compose().map_err(|error| SubmitFault::Refused(error.to_string()));
         let (executor, told, epoch) = (Arc::clone(&place.executor), self.told.clone(), work.epoch);
         let folders = [place.site.folder.clone(), place.site.claims.clone()];
@@ -225,5 +222,5 @@ fn work_of(book: &Book, life: &Life, place: &AtSite) -> Option<(Task, u32, u64)>
     ];
     let arguments = words.iter().map(|word| Argument(vec![Piece::Text((*word).to_owned())])).collect();
     let program = analysis.program.to_str()?.to_owned();
-    Some((Task::Command { program, arguments }, 1, MOVES_WITHIN))
+    Some((Task::Command { program, arguments, inputs: Vec::new(), outputs: Vec::new() }, 1, MOVES_WITHIN))
 }

@@ -22,7 +22,12 @@ fn lfn(number: u32) -> lightrail_topics::Lfn {
 fn work(while_there: &Path) -> Work {
     let body = format!("[ {{site}} = OLCF ] || while [ -e {} ]; do sleep 0.2; done", while_there.display());
     let arguments = ["-c", &body].map(|argument| argument.parse().unwrap());
-    Work::Command { program: "/bin/sh".to_owned(), arguments: arguments.into() }
+    Work::Command {
+        program: "/bin/sh".to_owned(),
+        arguments: arguments.into(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+    }
 }
 
 fn job(number: u32, attempt: u32) -> String {

@@ -21,7 +21,7 @@ impl Book {
             let Some(room) = rooms.get_mut(one.site) else { continue };
             // What finds nothing left is placed elsewhere by the next plan, which knows of what this one begins.
             if room.take(one.class) && self.allows(one, &mut left) {
-                steps.push(self.intent(one, now));
+                steps.push(self.intent(one, room.spills(one.class), now));
             }
         }
         drop(wanted);
@@ -40,6 +40,7 @@ impl Book {
                 },
                 given_up: self.given_up(life, now),
                 waited: self.waited(life, now),
+                looks_for: self.looks_for(life),
                 grace: self.limits.grace,
                 now,
             };

@@ -8,7 +8,7 @@ use lightrail_topics::events::{FailureClass, JobEnd, JobStep, Withdrawal};
 
 use super::{Life, Phase, TOLD_AGAIN, View};
 use crate::decide::Action;
-use crate::executor::{Ending, Seen};
+use crate::executor::{Ending, NO_INPUT, NO_OUTPUT, Seen};
 
 impl Life {
     /// The step that follows from what is known.
@@ -56,8 +56,8 @@ impl Life {
             (Phase::Ready | Phase::Doubt { .. } | Phase::Submitting, _) => {
                 Some(JobStep::Submitted { id: id.to_string() })
             }
-            (_, Seen::Ended { end, .. }) => {
-                let end = self.ended_as(end, view);
+            (_, Seen::Ended { end, exit }) => {
+                let end = self.ended_as(files(end, exit, view), view);
                 Some(JobStep::Ended { id: Some(id.to_string()), end, waited: view.waited })
             }
             (Phase::Queued(_), Seen::Running | Seen::Suspended) => {
@@ -154,5 +154,20 @@ impl Life {
             }
             _ => None,
         }
+    }
+}
+
+/// What the end of a script says that looks for files. Without its inputs a program is not started: that is not held against it.
+fn files(end: JobEnd, exit: Option<u8>, view: &View) -> JobEnd {
+    let (class, lacks) = match (exit, view.looks_for) {
+        (Some(NO_INPUT), (true, _)) => (FailureClass::Node, "an input was not there"),
+        (Some(NO_OUTPUT), (_, true)) => (FailureClass::Application, "it has left an output out"),
+        _ => return end,
+    };
+    match end {
+        JobEnd::Failed { text, .. } => {
+            JobEnd::Failed { class, text: format!("{lacks}, its own output says which ({text})") }
+        }
+        end => end,
     }
 }

@@ -49,6 +49,30 @@ fn a_status_is_said_when_it_changes_and_from_time_to_time() {
 }
 
 #[test]
+fn beside_a_status_stands_what_transfers_and_jobs_were_measured_to_take_at_its_site() {
+    let mut sites = Sites::default();
+    sites.begin();
+    let measured = |sites: &Sites| {
+        let told = sites.report(&report(Health::Up, vec![]), LOST, Millis(20_000));
+        told.into_iter().next().unwrap().measured
+    };
+    assert_eq!(measured(&sites), None, "nothing was");
+    let work = |task: &str| ("live".parse().unwrap(), task.parse().unwrap());
+    for (task, seconds) in [("work", 40), ("merge", 3), ("work", 50)] {
+        sites.estimates.ran(&site("NERSC"), &work(task), Duration::from_secs(seconds));
+    }
+    sites.estimates.ran(&site("OLCF"), &work("work"), Duration::from_secs(7));
+    let run_time = Some(40_000);
+    assert_eq!(measured(&sites), Some(Measured { run_time, ..Measured::default() }));
+    sites.estimates.waited(&site("NERSC"), Duration::from_millis(1500));
+    sites.transfer(transfer("NERSC", 0, TransferState::Carrying, 10_000));
+    sites.transfer(transfer("NERSC", 0, TransferState::Done, 20_000));
+    let rate = Some(100_000_000);
+    let all = Measured { rate, usual_rate: rate, queue_wait: Some(1500), run_time };
+    assert_eq!(measured(&sites), Some(all));
+}
+
+#[test]
 fn a_rate_is_learned_whatever_the_order_in_which_the_topic_is_read() {
     let all: Vec<TransferSeen> = (0..4)
         .flat_map(|stream| {

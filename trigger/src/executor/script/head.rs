@@ -65,7 +65,7 @@ pub struct Wishes {
 /// Where jobs go that give way to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preemptible {
-    /// The quality of service of Slurm, the queue of others.
+    /// The quality of service of Slurm and of IRI, the queue of others.
     pub class: String,
     /// The shortest time with which one is content, seconds: Slurm may cut it down to that.
     pub shortest: Option<u64>,
@@ -138,8 +138,13 @@ fn joined(ids: &[SchedulerId], between: &str) -> String {
 
 impl Script<'_> {
     /// The reservation that is asked for: none by whom it has no room for.
-    fn reservation(&self) -> Option<&String> {
+    pub(super) fn reservation(&self) -> Option<&String> {
         self.head.wishes.reservation.as_ref().filter(|_| !self.spills && self.preemptible().is_none())
+    }
+
+    /// The quality of service that is asked for, where the scheduler has one.
+    pub(super) fn qos(&self) -> Option<&String> {
+        self.preemptible().map(|preemptible| &preemptible.class).or(self.head.wishes.qos.as_ref())
     }
 
     pub(super) fn preemptible(&self) -> Option<&Preemptible> {
@@ -181,11 +186,10 @@ impl Script<'_> {
         say("requeue".to_owned());
         // A warning before the end, to the batch script.
         say(format!("signal=B:USR1@{}", self.warning()));
-        let qos = self.preemptible().map(|preemptible| &preemptible.class).or(wishes.qos.as_ref());
         let options = [
             ("partition", wishes.queue.as_ref()),
             ("account", wishes.account.as_ref()),
-            ("qos", qos),
+            ("qos", self.qos()),
             ("reservation", self.reservation()),
             ("constraint", wishes.constraint.as_ref()),
         ];

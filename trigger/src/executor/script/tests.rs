@@ -72,6 +72,8 @@ fn command(arguments: &[&str]) -> Work {
     Work::Command {
         program: "/usr/bin/printf".to_owned(),
         arguments: arguments.iter().map(|argument| argument.parse().unwrap()).collect(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
     }
 }
 
@@ -100,9 +102,110 @@ fn a_specification_for_iri_is_as_it_was() {
 }
 
 #[test]
+fn a_specification_for_iri_asks_for_what_its_interface_has_a_name_for() {
+    let head = Head { dialect: Dialect::Iri, wishes: wishes() };
+    let (given, work) = (given(), command(&["x"]));
+    let plain = script(&given, &work, &head, Path::new("/scratch/jobs"));
+    let asked = |script: &Script<'_>| {
+        let spec: serde_json::Value = serde_json::from_str(&script.compose().unwrap()).unwrap();
+        let attributes = &spec["attributes"];
+        format!(
+            "{} cores, reservation {}, {}",
+            spec["resources"]["cpu_cores_per_process"],
+            attributes["reservation_id"],
+            attributes["custom_attributes"]
+        )
+    };
+    let gives_way = Script { gives_way: true, ..plain.clone() };
+    let spills = Script { spills: true, ..plain.clone() };
+    insta::assert_snapshot!([&plain, &gives_way, &spills].map(asked).join("\n"), @r#"
+    64 cores, reservation "lv95", {"slurm.qos":"realtime","slurm.constraint":"gpu&hbm80g"}
+    64 cores, reservation null, {"slurm.qos":"preempt","slurm.constraint":"gpu&hbm80g"}
+    64 cores, reservation null, {"slurm.qos":"realtime","slurm.constraint":"gpu&hbm80g"}
+    "#);
+}
+
+#[test]
 fn a_local_script_of_a_command_is_as_it_was() {
     let text = compose(&command(&["%s\\n", "--run={run}"]), &local(), Path::new("/scratch/jobs"));
     insta::assert_snapshot!(text);
+}
+
+/// A command of a shell with inputs and outputs, whose braces are doubled.
+fn with_files(body: &str, inputs: &[String], outputs: &[String]) -> Work {
+    let all = |texts: &[String]| {
+        texts.iter().map(|text| text.replace('{', "{{").replace('}', "}}").parse().unwrap()).collect()
+    };
+    Work::Command {
+        program: "/bin/bash".to_owned(),
+        arguments: all(&["-c".to_owned(), body.to_owned()]),
+        inputs: all(inputs),
+        outputs: all(outputs),
+    }
+}
+
+#[test]
+fn a_script_of_a_command_with_inputs_and_outputs_is_as_it_was() {
+    let mut work = command(&["x"]);
+    if let Work::Command { inputs, outputs, .. } = &mut work {
+        inputs.push("/data/{experiment}/it's/r{run}".parse().unwrap());
+        outputs.extend(["/data/r{run}-{trial}.h5", "/data/r{run}.log"].map(|path| path.parse().unwrap()));
+    }
+    insta::assert_snapshot!(compose(&work, &local(), Path::new("/scratch/jobs")));
+    if let Work::Command { inputs, .. } = &mut work {
+        inputs.push("geometry".parse().unwrap());
+    }
+    let (given, head) = (given(), local());
+    let refused = script(&given, &work, &head, Path::new("/scratch/jobs")).compose();
+    assert_eq!(refused, Err(ScriptError::Relative("geometry".to_owned())));
+}
+
+#[test]
+fn a_command_begins_with_its_inputs_and_has_failed_without_its_outputs() {
+    for name in
+        ["a b", "$(touch broken)", "'; touch broken; '", "`touch broken`", "*", "\\", "\"", "é{}", "-n"]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |of: &str| folder.path().join(format!("{of}{name}")).to_str().unwrap().to_owned();
+        let (input, output) = (path("in"), path("out"));
+        let body = format!("echo worked; [ ! -e \"$0.makes\" ] || touch {}", quoted(&output));
+        let makes = folder.path().join("work.makes");
+        let mut work = with_files(&body, &[input.clone()], &[output.clone()]);
+        if let Work::Command { arguments, .. } = &mut work {
+            arguments.push(folder.path().join("work").to_str().unwrap().parse().unwrap());
+        }
+        let text = format!(
+            "cd {}\n{}",
+            quoted(folder.path().to_str().unwrap()),
+            compose(&work, &local(), folder.path())
+        );
+        let job = identity().name();
+        let said = format!("job {job} does not begin: its input {input} is not there\n");
+        assert_eq!(shell(&text, "1"), (Some(i32::from(NO_INPUT)), said));
+        std::fs::write(&input, "").unwrap();
+        let said = format!("worked\njob {job} has failed: its output {output} is not there\n");
+        assert_eq!(shell(&text, "1"), (Some(i32::from(NO_OUTPUT)), said));
+        std::fs::write(&makes, "").unwrap();
+        assert_eq!(shell(&text, "1"), (Some(0), "worked\n".to_owned()));
+        assert!(!folder.path().join("broken").exists(), "{name}");
+    }
+    // Its own failure stays its own.
+    let folder = tempfile::tempdir().unwrap();
+    let work = with_files("exit 3", &[], &["/not there".to_owned()]);
+    assert_eq!(shell(&compose(&work, &local(), folder.path()), "1"), (Some(3), String::new()));
+}
+
+#[test]
+fn a_command_with_outputs_is_told_what_its_script_is_told() {
+    for signal in ["TERM", "USR1", "INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let body = format!(
+            "trap 'echo told; exit 3' TERM USR1; kill -{signal} $PPID; for i in {{1..400}}; do sleep 0.05; done"
+        );
+        let work = with_files(&body, &[], &["/".to_owned()]);
+        let said = shell(&compose(&work, &local(), folder.path()), "1");
+        assert_eq!(said, (Some(3), "told\n".to_owned()), "{signal}");
+    }
 }
 
 /// All that a site can wish for.
@@ -216,6 +319,8 @@ fn who_gives_way_is_put_back_into_its_queue_after_a_warning_and_only_then() {
                 .iter()
                 .map(|text| text.replace('{', "{{").parse().unwrap())
                 .collect(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
         };
         let script = Script { gives_way: true, ..script(&given, &work, &head, folder.path()) };
         let output = Command::new("/bin/bash")
