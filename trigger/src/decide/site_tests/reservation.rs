@@ -1,6 +1,9 @@
 //! Who asks for a site's reservation, and who goes without: as many as there is room for, whenever they are intended.
 
+use lightrail_topics::events::Class;
+
 use super::*;
+use crate::decide::room::Room;
 
 /// NERSC's reservation has room for two of the four jobs that it takes at once.
 fn room_for_two() -> World {
@@ -53,4 +56,12 @@ fn room_in_a_reservation_is_the_next_ones_and_who_went_without_takes_none() {
     world.lands(5, "NERSC", 10);
     world.plan();
     assert_eq!(spilled(&world)[4..], [true], "the one without has ended, and both of the others are there");
+}
+
+#[test]
+fn what_is_reprocessed_takes_no_place_of_a_limited_reservation() {
+    let mut room = Room { reserved: Some(1), ..Room::default() };
+    assert!(room.spills(Class::Reprocess));
+    assert_eq!([room.spills(Class::Live), room.spills(Class::Live)], [false, true]);
+    assert!(!Room::default().spills(Class::Reprocess), "of one without a limit it does");
 }

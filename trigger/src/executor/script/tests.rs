@@ -170,7 +170,7 @@ fn a_command_begins_with_its_inputs_and_has_failed_without_its_outputs() {
         let (input, output) = (path("in"), path("out"));
         let body = format!("echo worked; [ ! -e \"$0.makes\" ] || touch {}", quoted(&output));
         let makes = folder.path().join("work.makes");
-        let mut work = with_files(&body, &[input.clone()], &[output.clone()]);
+        let mut work = with_files(&body, std::slice::from_ref(&input), std::slice::from_ref(&output));
         if let Work::Command { arguments, .. } = &mut work {
             arguments.push(folder.path().join("work").to_str().unwrap().parse().unwrap());
         }
