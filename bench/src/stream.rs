@@ -75,7 +75,7 @@ async fn big(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
         rates::sustained(&mut stand, &run, &mut trials).await?
     };
     if scope.wants("at-once") {
-        let row = rates::at_once(&mut stand, &run, &mut trials, (sustained, rounds)).await?;
+        let row = rates::at_once(&mut stand, &run, &mut trials, rounds).await?;
         rows.extend(tell(vec![row]));
     }
     if scope.wants("keeping-up") {

@@ -115,11 +115,13 @@ pub(super) async fn at_once(
     stand: &mut Stand,
     images: &[Image],
     trials: &mut Trials,
-    (sustained, rounds): (f64, usize),
+    rounds: usize,
 ) -> anyhow::Result<Row> {
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     let (mut warm, mut count) = (0, 0.0);
     for _ in 0..rounds {
+        // What is sustained now, not what was a while ago: the machine's own speed varies.
+        let sustained = sustained(stand, images, trials).await?;
         let given = trials.images(images, 2 * images.len())?;
         warm = first_of(&given);
         count = number_of(&given[warm..]);
