@@ -4,6 +4,8 @@
 //! An intent is committed before its job is submitted. A job that somebody may have submitted is looked up by its name until
 //! the grace time has passed; only then it is submitted once more, and the claim that each copy makes first lets one work.
 
+#[cfg(test)]
+mod absent_tests;
 mod ahead;
 #[cfg(test)]
 mod ahead_tests;
