@@ -136,3 +136,17 @@ fn a_program_has_no_results_to_count_and_is_left_to_its_time_limit() {
     let Some((_, JobStep::Withdrawn { why, .. })) = world.last.last() else { panic!("{:?}", world.last) };
     assert_eq!((why, world.ended[0].1), (&Withdrawal::Hangs, Ending::Cancel));
 }
+
+#[test]
+fn a_job_that_was_missed_once_is_not_gone_while_its_scheduler_cannot_be_asked_again() {
+    let mut world = submitted(Some(Seen::Running));
+    not_seen(&mut world);
+    world.tell(Input::Answered(site("NERSC"), Some("squeue: no route".to_owned())));
+    world.wait(10);
+    assert!(world.last.iter().all(|(_, step)| !step.is_final()), "{:?}", world.last);
+    world.tell(Input::Answered(site("NERSC"), None));
+    world.seen("NERSC", Seen::Running);
+    world.seen("NERSC", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
+    world.wait(60);
+    assert_eq!(world.told().len(), 1);
+}

@@ -78,7 +78,8 @@ pub struct Life {
     /// Its first step.
     intent: JobStep,
     refused: Option<String>,
-    not_seen_since: Option<Millis>,
+    /// Since when it was looked for in vain, and when that was last.
+    not_seen: Option<(Millis, Millis)>,
     told: Option<Millis>,
     /// Since when its claim is to be taken, and when that was tried last.
     fencing: Option<(Millis, Millis)>,
@@ -150,7 +151,7 @@ impl Life {
             claimed: false,
             seen: None,
             refused: None,
-            not_seen_since: None,
+            not_seen: None,
             told: None,
             fencing: None,
             withdrawn_at: None,
@@ -168,7 +169,7 @@ impl Life {
         match &job.step {
             JobStep::Intended { .. } => {
                 self.phase = Phase::Ready;
-                self.not_seen_since = None;
+                self.not_seen = None;
             }
             JobStep::Submitted { id: text } => {
                 self.running = None;
@@ -233,11 +234,11 @@ impl Life {
         let was_suspended = self.is_suspended();
         match best {
             Some(sighting) => {
-                self.not_seen_since = None;
+                self.not_seen = None;
                 self.seen = Some((sighting.id.clone(), sighting.seen.clone()));
             }
             None => {
-                self.not_seen_since.get_or_insert(now);
+                self.not_seen = Some((self.not_seen.map_or(now, |(since, _)| since), now));
                 if let Phase::Doubt { absent, .. } = &mut self.phase {
                     *absent = Some(now);
                 }

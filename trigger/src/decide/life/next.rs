@@ -31,7 +31,7 @@ impl Life {
         let has_no_claim = self.fencing.is_some_and(|(since, _)| since.plus(TOLD_AGAIN) <= view.now);
         let goes_without = has_no_claim && self.is_fenced_on_kafka() && view.given_up.is_some();
         if self.fenced || goes_without {
-            let since = self.not_seen_since.unwrap_or(view.now);
+            let since = self.not_seen.map_or(view.now, |(since, _)| since);
             let why = match &view.given_up {
                 Some(lost) if self.fenced => lost.clone(),
                 Some(lost) => {
@@ -121,7 +121,10 @@ impl Life {
         let is_given_up = match &self.phase {
             Phase::Submitting | Phase::Over => false,
             _ if is_lost => true,
-            Phase::Queued(_) | Phase::Running(_) => does_not_end || self.not_seen_since.is_some_and(is_due),
+            // Missed once, and not asked for again, for instance because its scheduler is away, it may be at work.
+            Phase::Queued(_) | Phase::Running(_) => {
+                does_not_end || self.not_seen.is_some_and(|(since, last)| since.plus(view.grace) <= last)
+            }
             // A copy may be on its way, though nobody knows of one; it is not submitted any more.
             Phase::Ready => view.withdrawal.is_some(),
             Phase::Doubt { .. } => view.withdrawal.is_some() && self.is_not_there(view.grace),
