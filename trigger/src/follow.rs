@@ -3,6 +3,8 @@
 //! where the decider before has counted them. Decides nothing.
 
 mod counting;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
