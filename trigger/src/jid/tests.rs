@@ -32,6 +32,14 @@ impl Logbook {
         Self { address, serving, client: reqwest::Client::new() }
     }
 
+    /// One that lets in only who has a token; with the key by which tokens are signed.
+    async fn start_with_key(folder: &FilePath) -> (Self, String) {
+        let (private, public) = crate::jwt::tests::pair();
+        let key = folder.join("public.pem");
+        std::fs::write(&key, public).unwrap();
+        (Self::start(folder, &format!("public_key = {key:?}\nloopback = false\n")).await, private)
+    }
+
     async fn post(&self, path: &str, body: &Value, token: Option<&str>) -> (u16, Value) {
         let mut request = self.client.post(format!("http://{}/jid/ws/{path}", self.address)).json(body);
         if let Some(token) = token {
@@ -63,6 +71,12 @@ impl Drop for Logbook {
     }
 }
 
+fn signed(private: &str, user: &str, experiment: &str) -> String {
+    let until = crate::run::now().0 / 1000 + 600;
+    let claims = json!({"iss": "PCDS", "sub": user, "scp": experiment, "exp": until});
+    crate::jwt::SigningKey::from_pem(private).unwrap().sign(&claims, Some("PCDS_ARP")).unwrap()
+}
+
 fn job(id: &str, text: &str) -> Value {
     json!({
         "_id": id, "experiment": "mfxlv9518", "run_num": 12, "user": "auser", "status": "START", "arp_root_job_id": "6b00",
@@ -79,7 +93,8 @@ async fn a_workflows_job_is_started_once_tells_its_progress_and_its_end() {
     let logbook = Logbook::start(scratch.path(), "").await;
     let names = "EXPERIMENT RUN_NUM ARP_JOB_ID ARP_ROOT_JOB_ID ARP_LOCATION ARP_SLURM_ACCOUNT";
     let text = format!(
-        "for name in {names}; do echo $name=${{!name}}; done; echo $ARP_UPDATE_COUNTERS; until [ -e ../go ]; do sleep 0.05; done"
+        "for name in {names}; do echo $name=${{!name}}; done; echo Authorization=${{Authorization-none}}; echo $JID_UPDATE_COUNTERS; \
+        echo $ARP_UPDATE_COUNTERS; until [ -e ../go ]; do sleep 0.05; done"
     );
     let first = job("6b00da1a", &text);
     let started = logbook.call("start_job", &first).await;
@@ -91,21 +106,24 @@ async fn a_workflows_job_is_started_once_tells_its_progress_and_its_end() {
     let said = wait::until("the job's log", LIMIT, async || {
         let said = logbook.call("job_log_file", &first).await;
         let said = said.as_str().unwrap().to_owned();
-        said.contains("replace_counters").then_some(said)
+        (said.matches("replace_counters").count() == 2).then_some(said)
     })
     .await
     .unwrap();
-    let (environment, address) = said.trim().rsplit_once('\n').unwrap();
-    insta::assert_snapshot!(environment, @r"
+    let lines: Vec<&str> = said.lines().collect();
+    let [environment @ .., older_address, address] = &lines[..] else { panic!("{said}") };
+    assert_eq!(older_address, address);
+    insta::assert_snapshot!(environment.join("\n"), @r"
     EXPERIMENT=mfxlv9518
     RUN_NUM=12
     ARP_JOB_ID=6b00da1a
     ARP_ROOT_JOB_ID=6b00
     ARP_LOCATION=NERSC
     ARP_SLURM_ACCOUNT=m1759
+    Authorization=none
     ");
     let progress = json!([{"key": "<b>Last Event</b>", "value": 920}]);
-    let answer = logbook.client.post(address).json(&progress).send().await.unwrap();
+    let answer = logbook.client.post(*address).json(&progress).send().await.unwrap();
     assert_eq!(answer.json::<Value>().await.unwrap()["success"], true);
     assert_eq!(logbook.call("get_counters", &first).await, progress);
     std::fs::write(scratch.path().join("jobs/go"), "").unwrap();
@@ -124,17 +142,40 @@ async fn a_workflows_job_is_started_once_tells_its_progress_and_its_end() {
 }
 
 #[tokio::test]
+async fn a_job_has_the_token_under_which_it_was_started_and_is_asked_for_alone_or_in_a_list() {
+    let scratch = Scratch::new().unwrap();
+    let (logbook, private) = Logbook::start_with_key(scratch.path()).await;
+    let token = signed(&private, "auser", "mfxlv9518");
+    let call = async |verb: &str, body: &Value| {
+        let (status, answer) = logbook.post(&format!("mfxlv9518/{verb}"), body, Some(&token)).await;
+        assert_eq!((status, &answer["success"]), (200, &json!(true)), "{verb}: {answer}");
+        answer["value"].clone()
+    };
+    let first = job("6b00da1a", "echo $Authorization");
+    // Before anybody has started it, it is as it came.
+    let told = call("job_statuses", &first).await;
+    assert_eq!((&told["_id"], &told["status"]), (&first["_id"], &json!("START")));
+    let started = call("start_job", &first).await;
+    let done = wait::until("the job to be done", LIMIT, async || {
+        let told = call("job_statuses", &first).await;
+        (told["status"] == "DONE").then_some(told)
+    });
+    let done = done.await.unwrap();
+    assert_eq!((&done["_id"], &done["tool_id"]), (&first["_id"], &started["tool_id"]));
+    assert_eq!(call("job_log_file", &first).await, format!("Bearer {token}\n"));
+    assert_eq!(call("job_statuses", &json!([])).await, json!([]));
+    let other = job("6b00da1b", "true");
+    let told = call("job_statuses", &json!([other, first])).await;
+    let told: Vec<(&Value, &Value)> =
+        told.as_array().unwrap().iter().map(|told| (&told["_id"], &told["status"])).collect();
+    assert_eq!(told, [(&json!("6b00da1b"), &json!("START")), (&json!("6b00da1a"), &json!("DONE"))]);
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_refused_with_the_reason_and_starts_nothing() {
     let scratch = Scratch::new().unwrap();
-    let (private, public) = crate::jwt::tests::pair();
-    let key = scratch.path().join("public.pem");
-    std::fs::write(&key, public).unwrap();
-    let logbook = Logbook::start(scratch.path(), &format!("public_key = {key:?}\nloopback = false\n")).await;
-    let signed = |user: &str, experiment: &str| {
-        let until = crate::run::now().0 / 1000 + 600;
-        let claims = json!({"iss": "PCDS", "sub": user, "scp": experiment, "exp": until});
-        crate::jwt::SigningKey::from_pem(&private).unwrap().sign(&claims, Some("PCDS_ARP")).unwrap()
-    };
+    let (logbook, private) = Logbook::start_with_key(scratch.path()).await;
+    let signed = |user: &str, experiment: &str| signed(&private, user, experiment);
     let good = job("6b00da1a", "true");
     let refused = async |verb: &str, body: &Value, token: Option<&str>| {
         let (status, answer) = logbook.post(&format!("mfxlv9518/{verb}"), body, token).await;
