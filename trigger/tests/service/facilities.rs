@@ -34,7 +34,7 @@ fn job(number: u32, attempt: u32) -> String {
     format!("live {} work attempt {attempt}", run(number))
 }
 
-fn available(number: u32, at: &str) -> Message {
+pub(crate) fn available(number: u32, at: &str) -> Message {
     let file = ManifestFile {
         lfn: lfn(number),
         generation: Generation::FIRST,

@@ -1,9 +1,10 @@
 //! The trigger on a real broker, within this process: between two simulated facilities, with real
-//! analysis workers of which one site is lost, and with a standing pool.
+//! analysis workers of which one site is lost, with a standing pool, and fenced by nobody.
 
 #![allow(clippy::unwrap_used, reason = "constants that parse")]
 
 mod facilities;
+mod fenced;
 mod pair;
 mod pools;
 mod reroute;
