@@ -133,9 +133,17 @@ async fn what_is_seen_of_a_job_is_what_slurm_says() {
     case.submit("lrhigh", "#SBATCH --partition=realtime --exclusive", "touch urgent-was-here; sleep 1")
         .await
         .unwrap();
-    case.until("lrlow", "to be put back", |seen| *seen == Seen::Pending).await;
+    let is_back = |seen: &Seen| {
+        assert!(!matches!(seen, Seen::Ended { .. }), "it gives way, and is not over: {seen:?}");
+        *seen == Seen::Pending
+    };
+    let back = case.until("lrlow", "to be put back", is_back).await;
+    // What Slurm has written down of its first start is not told besides.
+    let known = case.executor.look(&BTreeSet::from([back.name])).await.unwrap();
+    assert!(known.len() == 1 && !matches!(known[0].seen, Seen::Ended { .. }), "{known:?}");
     assert!(case.ended("lrhigh").await.1.starts_with("COMPLETED"));
-    assert!(case.ended("lrlow").await.1.starts_with("COMPLETED"));
+    let (seen, said) = case.ended("lrlow").await;
+    assert_eq!((seen, said.as_str()), (Seen::Ended { end: JobEnd::Done, exit: Some(0) }, "COMPLETED"));
     let began = std::fs::read_to_string(case.scratch.path().join("low")).unwrap();
     assert_eq!(began.lines().count(), 2);
 
