@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lightrail_compose::scratch::Scratch;
 use lightrail_compose::{sge, slurm, wait};
@@ -325,4 +325,86 @@ async fn what_a_facility_does_not_do_or_say_tells_nothing_of_any_job() {
             .unwrap();
     let said = unknown.look(&names).await.unwrap_err().to_string();
     assert!(said.contains("nowhere cannot be read"), "{said}");
+}
+
+/// States that a facility tells and are not so: of an absent job nothing is known, and a failed node is believed.
+#[tokio::test]
+async fn of_a_job_that_a_facility_does_not_name_nothing_is_seen_and_a_node_that_it_tells_to_have_failed_has()
+{
+    let scratch = Scratch::new().unwrap();
+    let wrong = "[[wrong]]\njob = \"lrgone\"\nstate = \"ABSENT\"\n[[wrong]]\njob = \"lrnode\"\nstate = \"NODE_FAIL\"\n";
+    let facility = facility(scratch.path(), wrong).await;
+    let by_sfapi = sfapi(&facility, scratch.path(), LIMIT);
+    let by_iri = iri(&facility, scratch.path(), LIMIT);
+    let [gone, node] = ["lrgone", "lrnode"].map(|name| name.parse::<JobName>().unwrap());
+    let file = scratch.path().join("it-ran");
+    let body = format!("touch '{}'", file.display());
+    by_sfapi.submit(&gone, &script("lrgone", scratch.path(), &body)).await.unwrap();
+    let id = by_sfapi.submit(&node, &script("lrnode", scratch.path(), "true")).await.unwrap();
+    wait::until("the absent job to have run", LIMIT, async || file.is_file().then_some(())).await.unwrap();
+    let both = BTreeSet::from([gone, node]);
+    for executor in [&by_sfapi as &dyn Executor, &by_iri] {
+        let seen = executor.look(&both).await.unwrap();
+        let [Sighting { id: told, seen: Seen::Ended { end: JobEnd::Failed { class, .. }, .. }, .. }] =
+            &seen[..]
+        else {
+            panic!("{seen:?}")
+        };
+        assert_eq!((told, class), (&id, &FailureClass::Node));
+    }
+}
+
+/// One that takes longer than is waited for may be submitted all the same; one that is told to come later was not, and is not refused.
+#[tokio::test]
+async fn a_busy_interface_and_a_slow_one_refuse_nothing_and_submit_nothing_twice() {
+    let scratch = Scratch::new().unwrap();
+    let faults = "[[faults]]\ncall = \"submit\"\nwhat = \"busy\"\ntimes = 2\n\
+        [[faults]]\ncall = \"submit\"\nwhat = \"delay\"\ntakes = \"2s\"\ntimes = 2\n";
+    let facility = facility(scratch.path(), faults).await;
+    let patient = sfapi(&facility, scratch.path(), LIMIT);
+    let names = ["lrbusy", "lriri", "lrslow"].map(|name| name.parse::<JobName>().unwrap());
+    let [busy, again, slow] = &names;
+    let told = patient.submit(busy, &script("lrbusy", scratch.path(), "true")).await;
+    assert!(matches!(&told, Err(SubmitFault::Unknown(why)) if why.contains("answers 429")), "{told:?}");
+    // Under its key it comes later by itself, as it is told to; then it is delayed.
+    let begin = Instant::now();
+    let by_iri = iri(&facility, scratch.path(), LIMIT);
+    let id = by_iri.submit(again, &specification("lriri", scratch.path(), "true")).await.unwrap();
+    assert!(begin.elapsed() >= Duration::from_secs(3), "{:?}", begin.elapsed());
+    let hasty = sfapi(&facility, scratch.path(), Duration::from_millis(700));
+    let told = hasty.submit(slow, &script("lrslow", scratch.path(), "true")).await;
+    assert!(matches!(&told, Err(SubmitFault::Unknown(why)) if why.contains("does not answer")), "{told:?}");
+    let mut known = patient.look(&BTreeSet::from(names.clone())).await.unwrap();
+    // Nobody knows of the one that was not waited for.
+    known.retain(|sighting| sighting.name != *slow);
+    assert_eq!(known.iter().map(|sighting| &sighting.id).collect::<Vec<_>>(), [&id]);
+}
+
+/// The token is read at every call: a new one in its file is enough.
+#[tokio::test]
+async fn under_a_token_that_is_not_good_any_more_nothing_is_submitted_and_it_is_said_why() {
+    let scratch = Scratch::new().unwrap();
+    let facility = facility(scratch.path(), "").await;
+    let executor = iri(&facility, scratch.path(), LIMIT);
+    let name: JobName = "lrlate".parse().unwrap();
+    let names = BTreeSet::from([name.clone()]);
+    let spec = specification("lrlate", scratch.path(), "true");
+    let file = scratch.path().join("token");
+    for (token, why) in [(Some("expired\n"), "answers 401"), (None, "no token")] {
+        match token {
+            Some(token) => std::fs::write(&file, token).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        let told = executor.submit(&name, &spec).await;
+        assert!(matches!(&told, Err(SubmitFault::Unknown(said)) if said.contains(why)), "{told:?}");
+        let told = executor.look(&names).await.unwrap_err().to_string();
+        assert!(told.starts_with("jobs of resource perlmutter: ") && told.contains(why), "{told}");
+        let told = executor.end(&"4242".parse().unwrap(), Ending::Cancel).await.unwrap_err().to_string();
+        assert!(told.contains(why), "{told}");
+    }
+    std::fs::write(&file, "12345\n").unwrap();
+    assert_eq!(executor.look(&names).await.unwrap(), []);
+    let id = executor.submit(&name, &spec).await.unwrap();
+    let known = executor.look(&names).await.unwrap();
+    assert_eq!(known.iter().map(|sighting| &sighting.id).collect::<Vec<_>>(), [&id]);
 }

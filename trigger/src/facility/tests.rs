@@ -1,10 +1,12 @@
 //! What interfaces answer, and the simulated facility asked as it would be asked in service.
 
 use lightrail_compose::scratch::Scratch;
+use lightrail_compose::wait;
+use lightrail_service::settings::{Secret, SecretSource};
 use serde_json::json;
 
 use super::*;
-use crate::executor::Local;
+use crate::executor::{Iri, IriAt, Local};
 use crate::simulate::Facility;
 use crate::simulate::scenario::Scenario;
 
@@ -13,6 +15,7 @@ fn name(text: &str) -> ResourceName {
 }
 
 const NOW: Millis = Millis(1_732_000_000_000);
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn told(part: &Part) -> String {
     let outages = part.outages.iter().map(|outage| {
@@ -100,4 +103,44 @@ async fn a_simulated_facility_is_asked_by_both_interfaces() {
     assert_eq!(ask(StatusAt::Scheduler(name("local"))).await, [(Health::Up, 0)]);
     let nowhere = StatusAt::Sfapi("http://127.0.0.1:9/api".to_owned(), resources);
     assert_eq!(ask(nowhere).await, [(Health::Unknown, 0); 2]);
+}
+
+/// As it is told by both interfaces, and as jobs find it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_simulated_facility_is_well_for_a_while_and_goes_and_comes_back_as_its_scenario_says() {
+    let scratch = Scratch::new().unwrap();
+    std::fs::write(scratch.path().join("token"), "12345").unwrap();
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nfolder = {:?}\n[resources.perlmutter.machine]\n\
+        [[resources.perlmutter.health]]\nbegin = \"4s\"\nstatus = \"degraded\"\n\
+        [[resources.perlmutter.health]]\nbegin = \"2s\"\nstatus = \"unavailable\"\n",
+        scratch.path().join("jobs")
+    );
+    let facility = Facility::start(Scenario::parse(&text).unwrap()).await.unwrap();
+    let resources = vec![name("perlmutter")];
+    let watcher = |at: StatusAt| {
+        let executor = Arc::new(Local::new(scratch.path().join("spool")));
+        Watcher::new("NERSC".parse().unwrap(), at, executor).unwrap()
+    };
+    let by_sfapi = watcher(StatusAt::Sfapi(facility.sfapi(), resources.clone()));
+    let by_iri = watcher(StatusAt::Iri(facility.iri(), resources));
+    let until = async |health: Health| {
+        let what = format!("both interfaces to tell {}", health.word());
+        let found = wait::until(&what, LIMIT, async || {
+            let (one, other) = (by_sfapi.ask(NOW).await, by_iri.ask(NOW).await);
+            [one, other].iter().all(|report| report.parts[0].health == health).then_some(())
+        });
+        found.await.unwrap();
+    };
+    let token = Secret::new(SecretSource::File(scratch.path().join("token")), "token_file", 1);
+    let (api, resource) = (facility.iri(), "perlmutter".to_owned());
+    let executor = Iri::new(IriAt { api, resource, token, within: Duration::from_millis(500) }).unwrap();
+    let looked = async || executor.look(&BTreeSet::new()).await.map_err(|error| error.to_string());
+    until(Health::Up).await;
+    assert_eq!(looked().await, Ok(Vec::new()));
+    until(Health::Down).await;
+    let told = looked().await.unwrap_err();
+    assert!(told.contains("answers 503") && told.contains("the resource is down"), "{told}");
+    until(Health::Degraded).await;
+    assert_eq!(looked().await, Ok(Vec::new()));
 }
