@@ -20,13 +20,17 @@ use super::{Ending, Executor, ExecutorError, SchedulerId, Seen, Sighting, Submit
 const ID: &str = "LIGHTRAIL_LOCAL_ID";
 
 /// Starts the script in a session of its own, ends it when its time is over, and keeps its exit status. Files appear whole. Who
-/// cancels writes that down and then looks for the process; this looks in the other order, so one of both ends it.
+/// cancels writes that down and then looks for the process; this looks in the other order, so one of both ends it. A process that was
+/// started just now may have no group yet.
 const WRAPPER: &str = r#"
 echo $$ >keeper.new && mv keeper.new keeper
 setsid /bin/bash ./script &
 pid=$!
 echo $pid >pid.new && mv pid.new pid
-[ ! -e cancelled ] || kill -KILL -$pid
+if [ -e cancelled ]; then
+    kill -KILL -$pid || kill -KILL $pid
+    kill -KILL -$pid
+fi 2>/dev/null
 timer=
 if [ -n "$1" ]; then
     (
@@ -206,4 +210,34 @@ fn state(folder: &Path, id: &SchedulerId) -> Option<Seen> {
         return Some(Seen::Ended { end: JobEnd::Failed { class: FailureClass::Node, text }, exit: None });
     }
     (!is_older(folder, STARTS_WITHIN)).then_some(Seen::Pending)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use lightrail_compose::scratch::Scratch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_is_cancelled_before_it_has_a_group_of_its_own_does_not_begin() {
+        let scratch = Scratch::new().unwrap();
+        let file = |name: &str| scratch.path().join(name);
+        // A setsid that comes to it late, as on a machine that is busy.
+        std::fs::create_dir(file("bin")).unwrap();
+        std::fs::write(file("bin/setsid"), "#!/bin/sh\nsleep 1\nexec /usr/bin/setsid \"$@\"\n").unwrap();
+        std::fs::set_permissions(file("bin/setsid"), std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::fs::write(file("script"), "echo >began\n").unwrap();
+        std::fs::write(file("cancelled"), "").unwrap();
+        let path = format!("{}:{}", file("bin").display(), std::env::var("PATH").unwrap());
+        let ended = Command::new("/bin/sh")
+            .args(["-c", WRAPPER, "keeper", "", KILLED_AFTER])
+            .current_dir(scratch.path())
+            .env("PATH", path)
+            .output();
+        let ended = ended.await.unwrap();
+        assert!(!file("began").exists(), "{ended:?}");
+        assert_eq!(number(&file("exit")), Some(137));
+    }
 }
