@@ -1,11 +1,11 @@
 //! `explain`: for a run, each rule's conditions with their values, and its jobs as far as they have come. Reads what the trigger
 //! reads, and decides by the same code; changes nothing.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use lightrail_topics::events::{JobEnd, JobStep, Withdrawal};
 use lightrail_topics::{Experiment, RuleName, RunInTrial, RunKey, RunNumber};
 
-use super::kafka::reach;
+use super::kafka::{reach, unread};
 use crate::config::Config;
 use crate::decide::{Book, Verdict};
 use crate::follow;
@@ -22,7 +22,7 @@ pub(super) async fn explain(
     let (connection, topics) = reach(config)?;
     let (book, logbook) = (Book::new(limits(config)), config.logbook.is_some());
     let begun = follow::begin(&connection, &topics, logbook, book, config.decide.patience).await;
-    let mut book = begun.context("the topics cannot be read").map_err(Failure::Other)?.book;
+    let mut book = begun.map_err(|error| unread("the topics", error))?.book;
     let run = RunKey { experiment, run };
     book.place(&run, now());
     if book.rules().next().is_none() {
@@ -30,6 +30,9 @@ pub(super) async fn explain(
     }
     if let Some(name) = only.as_ref().filter(|name| book.rules().all(|rule| rule.rule != **name)) {
         return Err(Failure::Usage(anyhow!("no rule is named `{name}`")));
+    }
+    if !book.run(&run).is_some_and(|run| run.known) {
+        say!("nothing is known of run {run} yet");
     }
     for rule in book.rules().filter(|rule| only.as_ref().is_none_or(|only| rule.rule == *only)) {
         let conditions = book.conditions(rule, &run);

@@ -1,10 +1,9 @@
 //! `pools`: the standing pools' jobs as far as they have come. Reads what the trigger reads; changes nothing.
 
-use anyhow::Context as _;
 use comfy_table::{Table, presets};
 
 use super::explain::told;
-use super::kafka::reach;
+use super::kafka::{reach, unread};
 use crate::config::Config;
 use crate::decide::Book;
 use crate::follow;
@@ -16,7 +15,7 @@ pub(super) async fn list(config: &Config) -> Result<(), Failure> {
     let (connection, topics) = reach(config)?;
     let (book, logbook) = (Book::new(limits(config)), config.logbook.is_some());
     let begun = follow::begin(&connection, &topics, logbook, book, config.decide.patience).await;
-    let book = begun.context("the topics cannot be read").map_err(Failure::Other)?.book;
+    let book = begun.map_err(|error| unread("the topics", error))?.book;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(["pool", "site", "class", "slot", "attempt", "state", "at", "started because"]);
@@ -37,6 +36,10 @@ pub(super) async fn list(config: &Config) -> Result<(), Failure> {
     if config.pools.is_empty() {
         say!("no pool is configured: say [pools.NAME]");
     }
-    say!("{table}");
+    if table.is_empty() {
+        say!("no pool has started a job");
+    } else {
+        say!("{table}");
+    }
     Ok(())
 }

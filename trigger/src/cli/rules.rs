@@ -8,11 +8,11 @@ use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use comfy_table::{Table, presets};
 use lightrail_topics::events::{JobAsked, Rule, Trigger, Work};
-use lightrail_topics::kafka::{Connection, KafkaError, Publisher, Timeouts, read_to_end};
+use lightrail_topics::kafka::{Connection, Publisher, Timeouts, read_to_end};
 use lightrail_topics::{Event, RuleName, RunKey, Topic, Topics, decode, message};
 
 use super::ConfigFile;
-use super::kafka::reach;
+use super::kafka::{reach, unread};
 use crate::config::{Config, Fault};
 use crate::run::now;
 use lightrail_service::command::Failure;
@@ -84,15 +84,8 @@ pub(super) async fn all(
     limit: Duration,
 ) -> Result<BTreeMap<RuleName, Rule>, Failure> {
     let records = read_to_end(connection, &[topics.name(Topic::Rules)], &BTreeMap::new(), limit).await;
-    let failed = |error: KafkaError| {
-        let hint = match error {
-            KafkaError::UnknownTopic(_) => "; make it with `lightrail-trigger topics --create`",
-            _ => "",
-        };
-        Failure::Other(anyhow::Error::new(error).context(format!("rules cannot be read{hint}")))
-    };
     let mut rules = BTreeMap::new();
-    for record in records.map_err(failed)? {
+    for record in records.map_err(|error| unread("rules", error))? {
         match decode(topics, &record) {
             Ok(Event::Rule(name, Some(rule))) => drop(rules.insert(name, rule)),
             Ok(Event::Rule(name, None)) => drop(rules.remove(&name)),
@@ -124,7 +117,7 @@ pub(super) async fn ask(config: &Config, rule: RuleName, run: RunKey) -> Result<
     let jobs = [topics.name(Topic::Jobs)];
     let records = read_to_end(&connection, &jobs, &BTreeMap::new(), config.decide.patience).await;
     let mut request = 1;
-    for record in records.context("requests cannot be read").map_err(Failure::Other)? {
+    for record in records.map_err(|error| unread("requests", error))? {
         if let Ok(Event::JobAsked(asked)) = decode(&topics, &record)
             && asked.rule == rule
             && asked.run == run
@@ -181,35 +174,46 @@ pub(super) async fn apply(config: &Config, rules: Vec<Rule>) -> Result<(), Failu
     Ok(())
 }
 
+/// Which runs a rule is about.
+pub(super) fn about(rule: &Rule) -> String {
+    let runs = match (rule.first_run, rule.last_run) {
+        (None, None) => String::new(),
+        (Some(first), None) => format!(" from run {first}"),
+        (None, Some(last)) => format!(" up to run {last}"),
+        (Some(first), Some(last)) => format!(" runs {first} to {last}"),
+    };
+    let dataset = rule.dataset.as_ref().map_or_else(String::new, |name| format!(", dataset {name}"));
+    let experiment = rule.experiment.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
+    experiment + &runs + &dataset
+}
+
 async fn list(config: &Config) -> Result<(), Failure> {
     let (connection, topics) = reach(config)?;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(["rule", "version", "trigger", "about", "site", "trial", "tasks", "by", "at"]);
+    table.set_header(["rule", "version", "trigger", "about", "sites", "trial", "tasks", "by", "at"]);
     for rule in all(&connection, &topics, config.decide.patience).await?.into_values() {
         let tasks = rule.tasks.iter().map(|task| match &task.work {
             Work::Analysis { workers, .. } => format!("{} ({workers} workers)", task.task),
             Work::Command { program, .. } => format!("{} ({program})", task.task),
         });
-        let runs = match (rule.first_run, rule.last_run) {
-            (None, None) => String::new(),
-            (Some(first), None) => format!(" from run {first}"),
-            (None, Some(last)) => format!(" up to run {last}"),
-            (Some(first), Some(last)) => format!(" runs {first} to {last}"),
-        };
-        let about = rule.experiment.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string) + &runs;
+        let sites = rule.sites().map(ToString::to_string).collect::<Vec<_>>();
         table.add_row([
             rule.rule.to_string(),
             rule.version.to_string(),
             rule.trigger.to_string(),
-            about,
-            rule.site.to_string(),
+            about(&rule),
+            sites.join(", "),
             rule.trial.map_or_else(String::new, |trial| trial.to_string()),
             tasks.collect::<Vec<_>>().join(", "),
             rule.who.clone(),
             rule.at.to_string(),
         ]);
     }
-    say!("{table}");
+    if table.is_empty() {
+        say!("there are no rules: `lightrail-trigger rules apply FILE` puts some there");
+    } else {
+        say!("{table}");
+    }
     Ok(())
 }

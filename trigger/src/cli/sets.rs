@@ -12,7 +12,7 @@ use lightrail_topics::{
 };
 
 use super::ConfigFile;
-use super::kafka::reach;
+use super::kafka::{reach, unread};
 use super::rules::{SOURCE, publisher};
 use crate::config::{Config, Fault};
 use crate::run::now;
@@ -91,7 +91,7 @@ async fn there(config: &Config) -> Result<There, Failure> {
     let rules = [topics.name(Topic::Rules)];
     let records = read_to_end(&connection, &rules, &BTreeMap::new(), config.decide.patience).await;
     let mut there = There::default();
-    for record in records.context("tags and datasets cannot be read").map_err(Failure::Other)? {
+    for record in records.map_err(|error| unread("tags and datasets", error))? {
         match decode(&topics, &record) {
             Ok(Event::RunTags(run, tags)) => {
                 let tags = tags.map_or_else(BTreeSet::new, |tags| tags.tags.into_iter().collect());
@@ -112,16 +112,19 @@ async fn there(config: &Config) -> Result<There, Failure> {
     Ok(there)
 }
 
+/// Messages, and what is told once Kafka has them.
+type Made = (Vec<Message>, Vec<String>);
+
 /// Reads what is there after whoever else puts some has been fenced, and puts what `made` makes of it.
-async fn put(
-    config: &Config,
-    made: impl FnOnce(There) -> Result<Vec<Message>, Failure>,
-) -> Result<(), Failure> {
+async fn put(config: &Config, made: impl FnOnce(There) -> Result<Made, Failure>) -> Result<(), Failure> {
     let (connection, topics) = reach(config)?;
     let publisher = publisher(config, &connection, &topics).await?;
-    let messages = made(there(config).await?)?;
+    let (messages, lines) = made(there(config).await?)?;
     if !messages.is_empty() {
         publisher.publish(messages).await.context("kafka does not take it").map_err(Failure::Other)?;
+    }
+    for line in lines {
+        say!("{line}");
     }
     Ok(())
 }
@@ -140,7 +143,12 @@ impl Tags {
             Self::List { experiment, file } => {
                 let there = there(&file.load()?).await?;
                 let of = |run: &RunKey| run.experiment == experiment;
-                for (run, tags) in there.tags.iter().filter(|(run, tags)| of(run) && !tags.is_empty()) {
+                let tagged: Vec<_> =
+                    there.tags.iter().filter(|(run, tags)| of(run) && !tags.is_empty()).collect();
+                if tagged.is_empty() {
+                    say!("no run of {experiment} has a tag");
+                }
+                for (run, tags) in tagged {
                     say!("{run}: {}", words(tags));
                 }
                 Ok(())
@@ -173,8 +181,9 @@ impl Tagging {
                 let said = (!tags.is_empty()).then_some(&said);
                 messages.push(message::run_tags(&run, said, SOURCE, at));
             }
-            say!("{} runs of {} changed", messages.len(), self.runs);
-            Ok(messages)
+            let all = last.0 - self.runs.first.0 + 1;
+            let line = format!("{}: {} of {all} runs changed", self.experiment, messages.len());
+            Ok((messages, vec![line]))
         })
         .await
     }
@@ -195,9 +204,9 @@ impl Datasets {
                         let line = |fault: &Fault| format!("{}: {fault}", datasets_file.display());
                         Failure::Usage(anyhow!(faults.iter().map(line).collect::<Vec<_>>().join("\n")))
                     })?;
-                    let mut messages = Vec::new();
+                    let (mut messages, mut lines) = (Vec::new(), Vec::new());
                     for group in &sets.groups {
-                        say!("group {} of {}: {}", group.group, group.experiment, words(&group.runs));
+                        lines.push(told(group));
                         messages.push(message::run_group(
                             &group.experiment,
                             &group.group,
@@ -207,10 +216,10 @@ impl Datasets {
                         ));
                     }
                     for set in &sets.datasets {
-                        say!("{}", said(set));
+                        lines.push(said(set));
                         messages.push(message::dataset(&set.experiment, &set.dataset, Some(set), SOURCE, at));
                     }
-                    Ok(messages)
+                    Ok((messages, lines))
                 })
                 .await
             }
@@ -221,15 +230,18 @@ impl Datasets {
                             "no dataset of {experiment} is named `{dataset}`"
                         )));
                     }
-                    say!("dataset {dataset} of {experiment}: taken away");
-                    Ok(vec![message::dataset(&experiment, &dataset, None, SOURCE, now())])
+                    let line = format!("dataset {dataset} of {experiment}: taken away");
+                    Ok((vec![message::dataset(&experiment, &dataset, None, SOURCE, now())], vec![line]))
                 })
                 .await
             }
             Self::List { file } => {
                 let there = there(&file.load()?).await?;
+                if there.groups.is_empty() && there.datasets.is_empty() {
+                    say!("there are no datasets: `lightrail-trigger datasets apply FILE` puts some there");
+                }
                 for group in there.groups.values() {
-                    say!("group {} of {}: {}", group.group, group.experiment, words(&group.runs));
+                    say!("{}", told(group));
                 }
                 for set in there.datasets.values() {
                     say!("{}", said(set));
@@ -238,6 +250,10 @@ impl Datasets {
             }
         }
     }
+}
+
+fn told(group: &RunGroup) -> String {
+    format!("group {} of {}: {}", group.group, group.experiment, words(&group.runs))
 }
 
 fn said(set: &Dataset) -> String {
