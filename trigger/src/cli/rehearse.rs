@@ -9,7 +9,7 @@ use lightrail_topics::events::{Rule, RunRange, Trigger};
 use lightrail_topics::{Experiment, Millis, RuleName, TrialNumber};
 
 use super::ConfigFile;
-use super::kafka::reach;
+use super::kafka::{reach, unread};
 use super::rules;
 use crate::config::{Config, Fault};
 use crate::decide::{Fired, rehearse};
@@ -63,11 +63,14 @@ async fn rehearsed(config: &Config, all: &[Rule]) -> Result<Vec<Fired>, Failure>
         all.iter().any(|rule| rule.when.as_ref().is_some_and(|when| when.as_str().contains("results.count")));
     let logbook = config.logbook.is_some();
     let events = follow::history(&connection, &topics, logbook, results, config.decide.patience).await;
-    let events = events.context("the topics cannot be read").map_err(Failure::Other)?;
+    let events = events.map_err(|error| unread("the topics", error))?;
     Ok(rehearse(limits(config), all, events))
 }
 
 fn print(fired: &[Fired]) {
+    if fired.is_empty() {
+        return;
+    }
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(["at", "rule", "run", "as", "because"]);
@@ -76,7 +79,6 @@ fn print(fired: &[Fired]) {
         table.add_row([at.to_string(), rule.to_string(), run.to_string(), class.to_string(), reason.clone()]);
     }
     say!("{table}");
-    say!("{} times a rule would have fired; nothing was submitted", fired.len());
 }
 
 impl DryRun {
@@ -96,6 +98,7 @@ impl DryRun {
         let fired: Vec<Fired> =
             rehearsed(&config, &all).await?.into_iter().filter(|one| self.wants(one)).collect();
         print(&fired);
+        say!("{} times a rule would have fired; nothing was submitted", fired.len());
         Ok(())
     }
 
@@ -130,10 +133,20 @@ impl Replay {
             );
             return Err(Failure::Usage(what));
         }
-        let name = format!("{}-trial-{}", self.rule, self.trial);
+        let name: RuleName = format!("{}-trial-{}", self.rule, self.trial).parse().map_err(Failure::usage)?;
+        if let Some(before) = known.get(&name)
+            && !self.holds_all_of(before)
+        {
+            let what = anyhow!(
+                "rule {name} is there for other runs ({}), and this would take its place: say runs that hold those too, or \
+                 `lightrail-trigger rules remove {name}` first",
+                rules::about(before)
+            );
+            return Err(Failure::Usage(what));
+        }
         let at = now();
         let again = Rule {
-            rule: name.parse().map_err(|why| Failure::Usage(anyhow!("{why}")))?,
+            rule: name,
             version: 0,
             trial: Some(self.trial),
             experiment: Some(self.experiment),
@@ -144,10 +157,20 @@ impl Replay {
             at,
             ..rule.clone()
         };
-        print(&rehearsed(&config, std::slice::from_ref(&again)).await?);
+        let fired = rehearsed(&config, std::slice::from_ref(&again)).await?;
+        print(&fired);
         if self.dry_run {
+            say!("{} runs would be worked again; nothing was put", fired.len());
             return Ok(());
         }
+        say!("{} runs are to be worked again", fired.len());
         rules::apply(&config, vec![again]).await
+    }
+
+    /// Whether this replay is about all runs that an earlier one of the same rule under the same trial is about.
+    fn holds_all_of(&self, before: &Rule) -> bool {
+        before.experiment.as_ref() == Some(&self.experiment)
+            && before.first_run.is_some_and(|first| self.runs.first <= first)
+            && self.runs.last.is_none_or(|last| before.last_run.is_some_and(|before| before <= last))
     }
 }
