@@ -37,7 +37,9 @@ impl Stage {
         let channels = Topic::ALL.into_iter().map(Channel::Of).chain(own);
         let specs: Vec<_> = channels.map(|channel| topics.spec(channel, 1, 1)).collect();
         Admin::new(&connection, SOON).create_topics(&specs).await.unwrap();
-        let publisher = Publisher::start(&connection, &topics, "test", Timeouts::default()).unwrap();
+        // Named after the topics: cases that share a broker do not fence each other.
+        let id = format!("{}.test", topics.name(Topic::Rules));
+        let publisher = Publisher::start(&connection, &topics, &id, Timeouts::default()).unwrap();
         publisher.init(SOON).await.unwrap();
         (Self { connection, topics, config }, publisher)
     }
