@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use hdf5_writer::{DatasetBuilder, Hdf5Builder, Hdf5Writer, WriteOptions};
 use lightrail_analysis::formats::h5::H5;
+use lightrail_analysis::formats::npy;
 use lightrail_analysis::process::{Seen, csv};
 use lightrail_compose::require;
 use lightrail_topics::events::Outcome;
@@ -380,4 +381,42 @@ fn wrong_usage_is_told_before_anything_is_read() {
             "{command:?}"
         );
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_inspected_keeps_nobody_from_seeing_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    let constants = npy::write_f32(&[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let (first, last) = (put("first.npy", &constants), put("last.npy", &constants));
+    let gone = folder.path().join("gone.xtc2");
+    let other = put("other.xtc2", b"no image at all, but long enough to be looked at");
+    let all = [&gone, &first, &other, &last].map(|path| text(path));
+    let said = run(&[&["inspect", "--json"][..], &all].concat());
+    assert_eq!(said.status, 1, "{}{}", said.out, said.err);
+    let told: Vec<serde_json::Value> =
+        said.out.lines().map(|line| serde_json::from_str(line).expect("a report")).collect();
+    let names: Vec<_> = told.iter().map(|report| report["file"].as_str().unwrap_or_default()).collect();
+    assert_eq!(names, ["first.npy", "last.npy"]);
+    let [is_gone, is_other, sum] = said.err.lines().collect::<Vec<_>>()[..] else { panic!("{}", said.err) };
+    assert_eq!(is_gone, format!("{} is not there", gone.display()));
+    assert!(is_other.starts_with(&format!("{} is no XTC2, XTC, index", other.display())), "{}", said.err);
+    assert_eq!(sum, "of 4 files 2 cannot be read");
+
+    // For people the same, with those that are damaged counted beside.
+    let cut = put("cut.npy", &constants[..constants.len() - 3]);
+    let said = run(&["inspect", text(&cut), text(&gone), text(&first)]);
+    assert_eq!(said.status, 1, "{}{}", said.out, said.err);
+    assert!(said.out.contains("first.npy: ") && said.out.contains("\nFAULT: "), "{}", said.out);
+    let sum = said.err.lines().last();
+    assert_eq!(sum, Some("of 3 files 1 cannot be read and 1 are damaged or cut"), "{}", said.err);
+    // One alone needs no sum; and all that can be read is well.
+    let said = run(&["inspect", text(&gone)]);
+    assert_eq!((said.status, said.err), (1, format!("{} is not there\n", gone.display())));
+    let said = run(&["inspect", text(&first), text(&last)]);
+    assert_eq!((said.status, said.err.as_str()), (0, ""));
 }

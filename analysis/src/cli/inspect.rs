@@ -28,9 +28,18 @@ impl Inspect {
     }
 
     async fn tell(&self, source: &Source) -> Result<(), Failure> {
-        let mut faulty = 0;
+        let (mut unread, mut faulty) = (0, 0);
         for file in &self.files {
-            let report = inspect(source, file).await.map_err(|error| Failure::Other(error.into()))?;
+            let report = match inspect(source, file).await {
+                Ok(report) => report,
+                // It keeps nobody from seeing the others.
+                Err(error) if self.files.len() > 1 => {
+                    eprintln!("{:#}", anyhow::Error::new(error));
+                    unread += 1;
+                    continue;
+                }
+                Err(error) => return Err(Failure::Other(error.into())),
+            };
             faulty += u32::from(report.fault.is_some());
             if self.json {
                 let line = serde_json::to_string(&report).context("a report is no JSON")?;
@@ -39,9 +48,13 @@ impl Inspect {
                 say!("{}", report.to_string().trim_end());
             }
         }
-        if faulty > 0 {
-            return Err(Failure::Other(anyhow!("of {} files {faulty} are damaged or cut", self.files.len())));
+        let counts = [(unread, "cannot be read"), (faulty, "are damaged or cut")];
+        let told =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let told = told.collect::<Vec<_>>().join(" and ");
+        if told.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        Err(Failure::Other(anyhow!("of {} files {told}", self.files.len())))
     }
 }
