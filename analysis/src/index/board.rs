@@ -187,7 +187,7 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use lightrail_topics::Fingerprint;
-    use lightrail_topics::events::{ClosedBy, IndexState, Indexed, ManifestFile, RunManifest};
+    use lightrail_topics::events::{ClosedBy, IndexState, Indexed, ManifestFile, RunIncomplete, RunManifest};
     use lightrail_topics::{Generation, Millis};
 
     use super::*;
@@ -272,6 +272,38 @@ mod tests {
         };
         board.run(&RunEvent::Corrected(correction));
         assert_eq!(board.wanted(&run), [Wanted::Publish(TrialNumber(2))], "what a correction brings");
+    }
+
+    #[test]
+    fn that_a_run_is_incomplete_starts_nothing_and_ends_nothing() {
+        let run: RunKey = "mfxx1/1".parse().unwrap();
+        let incomplete = RunEvent::Incomplete(RunIncomplete {
+            number: 1,
+            run: run.clone(),
+            site: "NERSC".parse().unwrap(),
+            missing: Vec::new(),
+            available: 1,
+            at: Millis(0),
+        });
+        let mut board = board();
+        board.rules.default.streaming = true;
+        board.put_trial(trial(1, true));
+        board.run(&incomplete);
+        assert!(board.take_changed().is_empty() && board.files(&run).is_none());
+        assert_eq!(board.wanted(&run), []);
+        // What came of it by files alone stays open: the missing ones may come yet.
+        let whole = manifest("mfxx1/1", "NERSC", 1);
+        let there = There { generation: Some(Generation(1)), size: 1 };
+        let files = RunFiles { there: [(whole.files[0].lfn.clone(), there)].into(), ..RunFiles::default() };
+        board.folder(&run, files.clone());
+        assert_eq!(board.take_changed().len(), 1);
+        board.run(&incomplete);
+        assert!(board.take_changed().is_empty());
+        assert_eq!(board.files(&run), Some(&files));
+        assert_eq!(board.wanted(&run), [Wanted::Publish(TrialNumber(1))]);
+        board.run(&RunEvent::Available(whole));
+        assert_eq!(board.take_changed().len(), 1);
+        assert!(board.files(&run).unwrap().is_closed());
     }
 
     #[test]

@@ -96,6 +96,9 @@ impl RunFiles {
 
 #[cfg(test)]
 mod tests {
+    use lightrail_topics::EventId;
+    use lightrail_topics::events::{ConfigurePlace, ExtentKind, ShotData};
+
     use super::*;
 
     fn files(names: &[&str]) -> RunFiles {
@@ -124,6 +127,46 @@ mod tests {
         ];
         assert_eq!(index(&lcls1), ["a-r0001-s00-c00.smd.xtc", "a-r0001-s00-c01.xtc.idx"]);
         assert_eq!(index(&[]), [""; 0]);
+    }
+
+    #[test]
+    fn an_image_of_an_open_run_waits_until_each_of_its_files_holds_its_piece() {
+        let lfn = |stream: u32| -> Lfn {
+            format!("/mfx/mfxx1/xtc/mfxx1-r0001-s{stream:03}-c000.xtc2").parse().unwrap()
+        };
+        // Pieces in the first two streams; those of the third lack this event, and what decodes them is needed all the same.
+        let extent = |stream| Extent { lfn: lfn(stream), offset: 500, length: 100, kind: ExtentKind::Dgram };
+        let place = |stream| ConfigurePlace { lfn: lfn(stream), offset: 0, length: 50 };
+        let image = Joined {
+            event: EventId::Time { seconds: 1, nanoseconds: 2, fiducial: None },
+            extents: vec![extent(0), extent(1)],
+            configure: [place(0), place(1), place(2)].into(),
+            names_epoch: 0,
+            shot: ShotData::default(),
+        };
+        let whole = There { generation: Some(Generation::FIRST), size: 10_000 };
+        let open = |there: &[u32], growing: &[u32]| RunFiles {
+            there: there.iter().map(|stream| (lfn(*stream), whole)).collect(),
+            growing: growing.iter().copied().map(lfn).collect(),
+            manifest: None,
+        };
+        let enough = |_: &Lfn| 600;
+        assert!(open(&[0, 1, 2], &[]).has(&image, |file| panic!("{file} is whole")));
+        // Each of them is waited for, and one that nobody writes here has no size.
+        for missing in 0..3 {
+            let others: Vec<u32> = (0..3).filter(|stream| *stream != missing).collect();
+            assert!(!open(&others, &[]).has(&image, enough), "stream {missing}");
+            assert!(open(&others, &[missing]).has(&image, enough), "stream {missing} is written");
+        }
+        // Of one that is written, as far as the piece reaches.
+        let of_size = |size: u64| open(&[0, 2], &[1]).has(&image, |_| size);
+        assert_eq!([0, 50, 599, 600, 601].map(of_size), [false, false, false, true, true]);
+        let of_size = |size: u64| open(&[0, 1], &[2]).has(&image, |_| size);
+        assert_eq!([0, 49, 50].map(of_size), [false, false, true]);
+        // A place that no file can reach is not reached.
+        let mut beyond = image;
+        beyond.extents[1].offset = u64::MAX;
+        assert!(!open(&[0, 2], &[1]).has(&beyond, |_| u64::MAX - 1));
     }
 
     #[test]
