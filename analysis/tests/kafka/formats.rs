@@ -1,12 +1,19 @@
 //! Runs of other formats than LCLS-II's on the whole way: a mover says that they are there, index publishes their images, the
 //! worker reads each by its extents.
 
+// The generator of LCLS-I files, for there are no public ones, and what it finds beside itself.
+#[allow(dead_code, reason = "it is the library's tests' too")]
+#[path = "../../src/formats/xtc/tests/generate.rs"]
+mod generate;
+
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use hdf5_writer::{DatasetBuilder, Hdf5Builder, Hdf5Writer, WriteOptions};
 use lightrail_analysis::formats::cbf::{self, Mini};
+use lightrail_analysis::formats::xtc::{Src, Time, TypeId};
 use lightrail_analysis::frame::Shape;
 use lightrail_topics::events::{ClosedBy, Image, ManifestFile, Outcome, RunManifest, Trial};
 use lightrail_topics::{EventId, Generation, Lfn, Millis, SiteTopic};
@@ -62,17 +69,23 @@ fn taken(
     })
 }
 
-/// The usual trial with a geometry that leaves the length to the data: the encoder's position in mm and 0.573224 m.
-fn trial(stage: &Stage) -> Result<Trial> {
+/// The usual trial with another geometry.
+fn trial_with(stage: &Stage, name: &str, geometry: &str) -> Result<Trial> {
     let mut trial = play::trial(&stage.calibration(), 1, 1, "")?;
+    fs::write(stage.calibration().join(name), geometry)?;
+    trial.parameters["geometry"][0]["path"] = name.into();
+    trial.parameters["geometry"][0]["sha256"] = format!("{:x}", Sha256::digest(geometry.as_bytes())).into();
+    Ok(trial)
+}
+
+/// One that leaves the length to the data: the encoder's position in mm and 0.573224 m.
+fn trial(stage: &Stage) -> Result<Trial> {
+    play::trial(&stage.calibration(), 1, 1, "")?;
     let usual = fs::read_to_string(stage.calibration().join("geometry-1.geom"))?;
     let stored = "clen = /LCLS/detector_1/EncoderValue\ncoffset = 0.573224";
     let geometry = usual.replace("clen = 0.1", stored);
     ensure!(geometry != usual);
-    fs::write(stage.calibration().join("encoder.geom"), &geometry)?;
-    trial.parameters["geometry"][0]["path"] = "encoder.geom".into();
-    trial.parameters["geometry"][0]["sha256"] = format!("{:x}", Sha256::digest(geometry.as_bytes())).into();
-    Ok(trial)
+    trial_with(stage, "encoder.geom", &geometry)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,6 +142,102 @@ async fn hdf5_and_cbf_runs_go_from_their_files_to_one_result_per_image() -> Resu
             );
             ensure!(numbers.pulse_id == pulse && result.used.is_some(), "{result:?}");
             ensure!(numbers.resolution.is_some() == (outcome == Outcome::Hit), "{result:?}");
+        }
+        ensure!(worker.is_running());
+        Ok(())
+    })
+    .await
+}
+
+/// The generator's detector.
+fn jungfrau() -> Src {
+    Src::detector(48, 0, 43, 0)
+}
+
+/// Spots of every second shot of it.
+const BRIGHT: u32 = 24;
+
+/// A shot: noise about 10, and 12 spots of four pixels on each of its two modules.
+fn shot(n: usize) -> Vec<u16> {
+    let mut pixels: Vec<u16> =
+        (0..2 * 512 * 1024_usize).map(|at| 8 + u16::try_from(at * 7919 % 13 % 5).unwrap()).collect();
+    for spot in 0..if n.is_multiple_of(2) { BRIGHT as usize } else { 0 } {
+        let (panel, row, column) = (spot / 12, spot / 4 % 3, spot % 4);
+        let corner = (panel * 512 + 60 + 150 * row) * 1024 + 80 + 250 * column;
+        for (step, value) in [(0, 900), (1, 700), (1024, 800), (1025, 600)] {
+            pixels[corner + step] = value;
+        }
+    }
+    pixels
+}
+
+/// A trial for its two modules, one below the other.
+fn trial_of_two_modules(stage: &Stage) -> Result<Trial> {
+    let mut geometry = String::from("clen = 0.1\nres = 13333.3\ndim0 = %\ndim2 = ss\ndim3 = fs\n");
+    for (panel, corner) in [(0, -520), (1, 8)] {
+        writeln!(
+            geometry,
+            "p{panel}/dim1 = {panel}\np{panel}/min_fs = 0\np{panel}/max_fs = 1023\np{panel}/min_ss = 0\n\
+             p{panel}/max_ss = 511\np{panel}/fs = +1.0x\np{panel}/ss = +1.0y\np{panel}/corner_x = -512\n\
+             p{panel}/corner_y = {corner}"
+        )?;
+    }
+    let mut trial = trial_with(stage, "two.geom", &geometry)?;
+    trial.parameters["detector"]["name"] = "Jungfrau1M".into();
+    Ok(trial)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lcls_i_runs_go_from_their_small_or_index_files_to_one_result_per_image() -> Result<()> {
+    on_stage(partitions(2), async |stage| {
+        let shots = 5;
+        stage.apply(&[trial_of_two_modules(stage)?]).await?;
+        let stream = generate::Stream::jungfrau_of(shots, &shot);
+        let index = stream.index(2);
+        let files: [(&str, &str, &[u8]); 3] = [
+            ("", "xtc", &stream.big),
+            ("index/", "xtc.idx", &index),
+            ("smalldata/", "smd.xtc", &stream.small),
+        ];
+        // One run has an index file only, the other one a small file too.
+        let mut manifests = Vec::new();
+        for (run, of) in [(41, &files[..2]), (42, &files[..])] {
+            let name = |(folder, end, _): &(&str, &str, &[u8])| {
+                format!("xtc/{folder}{EXPERIMENT}-r{run:04}-s00-c00.{end}")
+            };
+            let names: Vec<String> = of.iter().map(name).collect();
+            manifests.push(taken(stage, run, &names, |n, path| Ok(fs::write(path, of[n].2)?))?);
+        }
+        let worker = stage.worker("a")?;
+        let desk = Desk::at(stage, 2).await?;
+        let service = serve(desk.config(&desk.here, "")?);
+        desk.say(manifests.iter().map(available).collect()).await?;
+        for run in [41, 42] {
+            let indexed = desk.until_closed(run, 1, u64::from(shots)).await?;
+            let [read] = &indexed.positions[..] else { anyhow::bail!("one stream: {indexed:?}") };
+            let ends = if run == 41 { ".xtc.idx" } else { ".smd.xtc" };
+            ensure!(read.lfn.as_str().ends_with(ends), "{read:?}");
+        }
+        let published = desk.images(SiteTopic::ImagesLive, &desk.here).await?;
+        once(&published, 2 * usize::try_from(shots)?)?;
+        service.stop().await?;
+        let images: Vec<Image> = published.into_iter().map(|(_, image)| image).collect();
+        let mut witness = stage.witness();
+        witness.until(images.len(), SOON).await?;
+        witness.judge(&images)?;
+        for image in &images {
+            let EventId::Time { nanoseconds, fiducial, .. } = image.image.event else {
+                anyhow::bail!("{image:?}")
+            };
+            let n = nanoseconds / generate::time(1).nanoseconds;
+            let Time { fiducial: pulse, .. } = generate::time(n);
+            let (result, is_hit) = (witness.of(image), n.is_multiple_of(2));
+            let (outcome, spots) = if is_hit { (Outcome::Hit, BRIGHT) } else { (Outcome::Miss, 0) };
+            let numbers = &result.numbers;
+            ensure!((result.outcome, numbers.spots) == (outcome, Some(spots)), "{n}: {result:?}");
+            ensure!(fiducial == Some(pulse) && numbers.pulse_id == Some(pulse.into()), "{n}: {result:?}");
+            let energy = Some(generate::energy(usize::try_from(n)?));
+            ensure!(numbers.photon_energy == energy && numbers.event_codes == [40, 140], "{n}: {result:?}");
         }
         ensure!(worker.is_running());
         Ok(())

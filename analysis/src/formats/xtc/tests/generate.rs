@@ -1,7 +1,7 @@
 //! A generator of LCLS-I files as the DAQ's sources describe them: a Jungfrau of two modules, `EvrData` and `EBeam` per shot; the
 //! big file, its small one, its index.
 
-use super::super::{Src, Time, TypeId};
+use super::{Src, Time, TypeId, jungfrau};
 
 /// Payloads of this many bytes and more become proxies, `EvrData` excepted.
 const THRESHOLD: usize = 1024;
@@ -62,7 +62,7 @@ impl Stream {
     /// The same with pixels of the caller's.
     pub(crate) fn jungfrau_of(shots: u32, pixels: &dyn Fn(usize) -> Vec<u16>) -> Self {
         let mut this = Self { big: Vec::new(), small: Vec::new(), shots: Vec::new() };
-        let src = super::jungfrau();
+        let src = jungfrau();
         let mut alias = 1u32.to_le_bytes().to_vec();
         for word in [src.log, src.phy] {
             alias.extend_from_slice(&word.to_le_bytes());
@@ -105,7 +105,7 @@ impl Stream {
         let mut beam = vec![0u8; 164];
         beam[140..148].copy_from_slice(&energy(n as usize).to_le_bytes());
         let parts = [
-            leaf(super::jungfrau(), 108, 2, &element),
+            leaf(jungfrau(), 108, 2, &element),
             leaf(Src::detector(0, 0, 5, 0), 19, 4, &evr),
             leaf(Src { log: 6 << 24, phy: 0 }, 15, 7, &beam),
         ];
@@ -123,7 +123,7 @@ impl Stream {
                 let mut proxy = i64::try_from(at).unwrap().to_le_bytes().to_vec();
                 proxy.extend_from_slice(&part[12..16]);
                 proxy.extend_from_slice(&part[16..20]);
-                of_small.extend(segment(&leaf(super::jungfrau(), 91, 1, &proxy)));
+                of_small.extend(segment(&leaf(jungfrau(), 91, 1, &proxy)));
             } else {
                 of_small.extend(segment(part));
             }
@@ -164,7 +164,7 @@ impl Stream {
         bytes.extend_from_slice(&[40, 140]);
         bytes.extend_from_slice(&[0; 8]);
         bytes.push(1);
-        for word in [super::jungfrau().log, super::jungfrau().phy, TypeId::new(108, 2).word()] {
+        for word in [jungfrau().log, jungfrau().phy, TypeId::new(108, 2).word()] {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
         bytes
