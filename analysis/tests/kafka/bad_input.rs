@@ -16,7 +16,9 @@ async fn images_that_cannot_be_worked_say_why_and_the_others_are_worked() -> Res
         let misfit = play::trial(&stage.calibration(), 2, 2, "")?;
         let mut forged = play::trial(&stage.calibration(), 3, 1, "")?;
         forged.parameters["geometry"][0]["sha256"] = "0".repeat(64).into();
-        stage.apply(&[play::trial(&stage.calibration(), 1, 1, "")?, misfit, forged]).await?;
+        let mut other_kind = play::trial(&stage.calibration(), 4, 1, "")?;
+        other_kind.parameters["detector"]["kind"] = "cspad".into();
+        stage.apply(&[play::trial(&stage.calibration(), 1, 1, "")?, misfit, forged, other_kind]).await?;
         let good = images.len();
         let bad = |n: usize, change: &dyn Fn(&mut Image)| {
             let mut image = images[n].clone();
@@ -51,6 +53,11 @@ async fn images_that_cannot_be_worked_say_why_and_the_others_are_worked() -> Res
             ),
             (bad(9, &|image| image.trial = TrialNumber(2)), Outcome::Refused, "geometry"),
             (bad(10, &|image| image.trial = TrialNumber(3)), Outcome::Refused, "is not the trial's"),
+            (
+                bad(11, &|image| image.trial = TrialNumber(4)),
+                Outcome::Refused,
+                "cspad (detector.kind of the trial) does not write u16 pixels",
+            ),
         ];
         for (image, ..) in &cases {
             // Those under trial 1 take the place of the good one.

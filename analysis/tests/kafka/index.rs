@@ -30,15 +30,20 @@ async fn a_run_is_indexed_once_whoever_asks_and_what_a_correction_brings_is_adde
         // Two services at once, as when an operator has forgotten one.
         let services = [serve(desk.config(&desk.here, "")?), serve(desk.config(&desk.here, "")?)];
         let first = manifest(&stage.data(), 7, &desk.here, 1)?;
-        let incomplete = RunIncomplete {
-            number: 1,
-            run: run_key(7),
-            site: desk.here.clone(),
-            missing: Vec::new(),
-            available: 1,
-            at: Millis(0),
+        let incomplete = |run: u32| {
+            let event = RunIncomplete {
+                number: 1,
+                run: run_key(run),
+                site: desk.here.clone(),
+                missing: Vec::new(),
+                available: 1,
+                at: Millis(0),
+            };
+            message::run_incomplete(&event, "a mover", Millis(0))
         };
-        desk.say(vec![message::run_incomplete(&incomplete, "a mover", Millis(0)), available(&first)]).await?;
+        // The files of a run that is said to be incomplete lie there as well, and are left alone.
+        play::run(&stage.data(), 6, 2, 30, 3, &desk.here)?;
+        desk.say(vec![incomplete(7), incomplete(6), available(&first)]).await?;
         let indexed = desk.until_closed(7, 3, 500).await?;
         ensure!(indexed.live && indexed.positions.len() == 2 && indexed.manifest.is_some(), "{indexed:?}");
         let images = desk.images(SiteTopic::ImagesLive, &desk.here).await?;
@@ -69,6 +74,8 @@ async fn a_run_is_indexed_once_whoever_asks_and_what_a_correction_brings_is_adde
         desk.say(vec![available(&manifest(&stage.data(), 8, &desk.here, 1)?)]).await?;
         desk.until_closed(8, 5, 40).await?;
         once(&desk.images(SiteTopic::ImagesLive, &desk.here).await?, 660)?;
+        let begun: Vec<String> = desk.indexed().await?.into_keys().collect();
+        ensure!(begun.iter().all(|of| !of.starts_with(&format!("{EXPERIMENT}/6/"))), "{begun:?}");
         service.stop().await
     })
     .await
@@ -146,15 +153,17 @@ async fn without_a_live_trial_or_with_one_that_does_not_fit_nothing_is_published
         play::run(&stage.data(), 2, 1, 30, 1, &desk.here)?;
         desk.say(vec![available(&manifest(&stage.data(), 2, &desk.here, 1)?)]).await?;
         let service = serve(desk.config(&desk.here, "")?);
-        // Of two panels where the data have one; then of a detector that is not there; then one that fits and is not live.
+        // Of two panels where the data have one; then of a detector that is not there; then of a kind whose pixels are others; then
+        // one that fits and is not live.
         let mut trials = [
             play::trial(&stage.calibration(), 1, 2, "")?,
             play::trial(&stage.calibration(), 2, 1, "")?,
             play::trial(&stage.calibration(), 3, 1, "")?,
+            play::trial(&stage.calibration(), 4, 1, "")?,
         ];
-        let name = trials[1].parameters.get_mut("detector").and_then(|detector| detector.get_mut("name"));
-        *name.context("a name")? = "epix".into();
-        trials[2].live = false;
+        trials[1].parameters["detector"]["name"] = "epix".into();
+        trials[2].parameters["detector"]["kind"] = "cspad".into();
+        trials[3].live = false;
         let publish = async |trial: &Trial| stage.apply(std::slice::from_ref(trial)).await;
         let key = |n| TrialKey { experiment: EXPERIMENT.parse().unwrap(), trial: TrialNumber(n) };
         let config = desk.config(&desk.here, "")?;
@@ -162,7 +171,7 @@ async fn without_a_live_trial_or_with_one_that_does_not_fit_nothing_is_published
         for trial in &trials {
             publish(trial).await?;
             // The service meets it too; what it says is what a publication says.
-            let parameters = Parameters::from_json(&serde_json::Value::Object(trial.parameters.clone()))?;
+            Parameters::from_json(&serde_json::Value::Object(trial.parameters.clone()))?;
             let again = Again {
                 experiment: EXPERIMENT.parse()?,
                 runs: "2".parse().unwrap(),
@@ -175,10 +184,14 @@ async fn without_a_live_trial_or_with_one_that_does_not_fit_nothing_is_published
                 again_quietly(&place, &again, &mut said).await?;
                 let why = said.pop().context("one run")?.expect_err("it does not fit");
                 let text = format!("{:#}", anyhow::Error::new(why));
-                let expected =
-                    if trial.trial.0 == 1 { "geometry" } else { "the data have no images of `epix`" };
+                let expected = match trial.trial.0 {
+                    1 => "geometry",
+                    2 => "the data have no images of `epix`",
+                    _ => {
+                        "cspad (detector.kind of the trial) does not write u16 pixels, as the data have them"
+                    }
+                };
                 ensure!(text.contains(expected) && text.contains("does not fit"), "{text}");
-                drop(parameters);
             }
         }
         ensure!(desk.indexed().await?.is_empty(), "nothing is said of the run");
@@ -186,20 +199,20 @@ async fn without_a_live_trial_or_with_one_that_does_not_fit_nothing_is_published
         ensure!(desk.images(SiteTopic::ImagesReprocess, &desk.here).await?.is_empty());
 
         // A higher one that fits begins it at once, by the command that people use.
-        let fits = play::trial(&stage.calibration(), 4, 1, "live = true")?;
+        let fits = play::trial(&stage.calibration(), 5, 1, "live = true")?;
         let parameters = Parameters::from_json(&serde_json::Value::Object(fits.parameters.clone()))?;
-        let applied = trials::apply(&stage.connection, &stage.topics, &key(4), &parameters, SOON).await?;
+        let applied = trials::apply(&stage.connection, &stage.topics, &key(5), &parameters, SOON).await?;
         ensure!(applied == trials::Applied::New);
-        desk.until_closed(2, 4, 30).await?;
+        desk.until_closed(2, 5, 30).await?;
         once(&desk.images(SiteTopic::ImagesLive, &desk.here).await?, 30)?;
         // The same again is no change; other content under the number is refused, and what differs is said.
-        let again = trials::apply(&stage.connection, &stage.topics, &key(4), &parameters, SOON).await?;
+        let again = trials::apply(&stage.connection, &stage.topics, &key(5), &parameters, SOON).await?;
         ensure!(matches!(again, trials::Applied::Known(_)), "{again:?}");
         let other = Parameters { time_limit: 3.0, ..parameters.clone() };
-        let refused = trials::apply(&stage.connection, &stage.topics, &key(4), &other, SOON).await;
+        let refused = trials::apply(&stage.connection, &stage.topics, &key(5), &other, SOON).await;
         let refused = refused.expect_err("a trial never changes").to_string();
         ensure!(refused.contains("time_limit is 10.0 and not 3.0"), "{refused}");
-        ensure!(trials::all(&stage.connection, &stage.topics, SOON).await?.len() == 4);
+        ensure!(trials::all(&stage.connection, &stage.topics, SOON).await?.len() == 5);
         service.stop().await
     })
     .await
