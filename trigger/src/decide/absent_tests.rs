@@ -99,6 +99,7 @@ fn a_job_that_its_scheduler_does_not_know_any_more_is_not_done_but_given_up_afte
         let why = format!("the scheduler has not known it since {since}");
         assert_eq!(given_up(&world), Some(why.as_str()), "{seen:?}");
         assert_eq!(world.told().len(), 1, "not at once");
+        assert!(world.ended.is_empty(), "nobody knows of a copy that could be ended");
         world.wait(1);
         assert_eq!(world.told()[1..], ["live mfxx1/1/3 work attempt 2 at NERSC"], "{seen:?}");
     }
@@ -149,4 +150,21 @@ fn a_job_that_was_missed_once_is_not_gone_while_its_scheduler_cannot_be_asked_ag
     world.seen("NERSC", Seen::Ended { end: JobEnd::Done, exit: Some(0) });
     world.wait(60);
     assert_eq!(world.told().len(), 1);
+}
+
+#[test]
+fn a_job_that_is_seen_again_while_its_claim_is_taken_is_ended_before_another_one_works() {
+    let mut world = submitted(Some(Seen::Running));
+    world.claims_are_away = true;
+    not_seen(&mut world);
+    world.now = Millis(world.now.0 + 60_000);
+    not_seen(&mut world);
+    assert_eq!(given_up(&world), None, "its claim is being taken");
+    world.seen("NERSC", Seen::Running);
+    let (identity, _) = world.intents.last().unwrap();
+    world.tell(Input::Fenced { job: identity.name(), claimed: true });
+    world.plan();
+    assert!(given_up(&world).is_some());
+    let ended: Vec<Ending> = world.ended.iter().map(|(_, how)| *how).collect();
+    assert_eq!(ended, [Ending::Cancel]);
 }

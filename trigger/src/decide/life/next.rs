@@ -42,8 +42,11 @@ impl Life {
                 }
                 None => format!("the scheduler has not known it since {since}"),
             };
-            let id =
-                self.id().filter(|_| view.given_up.is_some() || self.withdrawn == Some(Withdrawal::Hangs));
+            // One that was seen again while its claim was taken may work too.
+            let may_work = view.given_up.is_some()
+                || self.withdrawn == Some(Withdrawal::Hangs)
+                || self.not_seen.is_none();
+            let id = self.id().filter(|_| may_work);
             return Some(JobStep::GivenUp { why, id: id.map(ToString::to_string) });
         }
         let Some((id, seen)) = self.seen.clone() else {
