@@ -164,6 +164,10 @@ async fn a_stage_that_never_returns_ends_its_process_and_not_its_group() -> Resu
         let images = play::run(&stage.data(), 1, 1, 80, 1, &stage.site)?;
         stage.apply(&[play::trial(&stage.calibration(), 1, 1, "time_limit = 1.0")?]).await?;
         let workers = [stage.faulty("a", "hang:5")?, stage.faulty("b", "hang:5")?];
+        // One that comes later would be given the image of the one that hangs already, and hang too.
+        for worker in &workers {
+            stage.joined(worker).await?;
+        }
         stage.publish(&images[..40], SiteTopic::ImagesLive).await?;
         let ended = wait::until("the stage that hangs to end its process", SOON, async || {
             workers.iter().position(|worker| !worker.is_running())
