@@ -328,6 +328,9 @@ async fn a_topic_that_is_not_there_is_named_with_who_makes_it() {
     };
     lacks(&["rules", "list"], "rules").await;
     lacks(&["tags", "list", "mfxx1"], "rules").await;
+    let ran = folder.run(&["topics"]).await;
+    assert!(refused(&ran, 1).ends_with(&format!(": topic {prefix}rules is not there\n")), "{ran:?}");
+    lacks(&["rules", "list"], "rules").await;
     let told = done(folder.run(&["topics", "--create"]).await);
     let said = |topic: &str, word: &str| format!("{prefix}{topic}: {word}\n");
     assert!(told.contains(&said("rules", "made")) && told.contains(&said("jobs", "made")), "{told}");
@@ -335,10 +338,10 @@ async fn a_topic_that_is_not_there_is_named_with_who_makes_it() {
     assert!(told.contains(&said("rules", "there")) && !told.contains("made"), "{told}");
     assert!(done(folder.run(&["rules", "list"]).await).starts_with("there are no rules"));
     // What the mover says, which only it makes.
-    lacks(&["explain", "mfxx1", "1"], "runs.available").await;
-    lacks(&["pools"], "runs.available").await;
     let rules = folder.put("rules.toml", RULES);
-    lacks(&["dry-run", text(&rules)], "runs.available").await;
+    for args in [&["explain", "mfxx1", "1"][..], &["pools"], &["dry-run", text(&rules)]] {
+        lacks(args, "runs.available").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -414,6 +417,8 @@ fn steps(identity: &JobIdentity, reason: &str) -> Vec<Message> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn explain_and_pools_say_what_holds_what_lacks_and_what_became_of_jobs() {
     let operator = Operator::sits_down().await;
+    // A tag tells nothing of the run, which need not be there yet.
+    operator.done(&["tags", "add", "mfxx1", "1", "good"]).await;
     let explain = ["explain", "mfxx1", "1"];
     let told = operator.done(&explain).await;
     let [rules, run_1] = told.lines().collect::<Vec<_>>()[..] else { panic!("{told}") };
@@ -421,10 +426,13 @@ async fn explain_and_pools_say_what_holds_what_lacks_and_what_became_of_jobs() {
     assert_eq!(run_1, "nothing is known of run mfxx1/1 yet");
     let path = operator.folder.put("rules.toml", RULES);
     operator.done(&["rules", "apply", text(&path)]).await;
-    operator.done(&["tags", "add", "mfxx1", "1", "good"]).await;
     operator.say(vec![available(1, "NERSC"), available(2, "NERSC")]).await;
 
-    let told = operator.done(&["explain", "mfxx1", "1", "live"]).await;
+    let (told, of_2, refused) = tokio::join!(
+        operator.done(&["explain", "mfxx1", "1", "live"]),
+        operator.done(&["explain", "mfxx1", "2"]),
+        operator.refused(&["explain", "mfxx1", "1", "lve"]),
+    );
     for line in [
         "rule live (version 1) fires for run mfxx1/1, reprocess\n",
         "\n  yes: 'good' in tags (tags are good)\n",
@@ -435,7 +443,6 @@ async fn explain_and_pools_say_what_holds_what_lacks_and_what_became_of_jobs() {
         assert!(told.contains(line), "{line}: {told}");
     }
     assert!(!told.contains("by-hand") && !told.contains("nothing is known"), "{told}");
-    let told = operator.done(&["explain", "mfxx1", "2"]).await;
     for line in [
         "rule by-hand (version 1) does not fire for run mfxx1/2, live\n",
         "\n  no: there is no dataset lyso of experiment mfxx1\n",
@@ -443,21 +450,22 @@ async fn explain_and_pools_say_what_holds_what_lacks_and_what_became_of_jobs() {
         "rule live (version 1) does not fire for run mfxx1/2, reprocess\n",
         "\n  no: 'good' in tags (the run has no tags)\n",
     ] {
-        assert!(told.contains(line), "{line}: {told}");
+        assert!(of_2.contains(line), "{line}: {of_2}");
     }
-    assert_eq!(operator.refused(&["explain", "mfxx1", "1", "lve"]).await, "no rule is named `lve`\n");
+    assert_eq!(refused, "no rule is named `lve`\n");
 
     let asked = operator.done(&["ask", "by-hand", "mfxx1", "2"]).await;
     assert_eq!(asked, "rule by-hand is asked for run mfxx1/2, request 1\n");
     let asked = operator.done(&["ask", "by-hand", "mfxx1", "2"]).await;
     assert_eq!(asked, "rule by-hand is asked for run mfxx1/2, request 2\n");
-    let told = operator.done(&["explain", "mfxx1", "2", "by-hand"]).await;
+    let (told, pools) =
+        tokio::join!(operator.done(&["explain", "mfxx1", "2", "by-hand"]), operator.done(&["pools"]));
     assert!(told.contains("\n  yes: MANUAL: asked for 2 times\n"), "{told}");
+    assert_eq!(pools, "no pool has started a job\n");
     let refused = operator.refused(&["ask", "live", "mfxx1", "1"]).await;
     assert_eq!(refused, "rule live fires by ALL_FILES_TRANSFERRED; only a MANUAL one is asked for\n");
     assert_eq!(operator.refused(&["ask", "lve", "mfxx1", "1"]).await, "no rule is named `lve`\n");
 
-    assert_eq!(operator.done(&["pools"]).await, "no pool has started a job\n");
     let job = JobIdentity::from(RunJob {
         rule: "live".parse().unwrap(),
         run: run(1),
@@ -469,14 +477,14 @@ async fn explain_and_pools_say_what_holds_what_lacks_and_what_became_of_jobs() {
     let of_pool = PoolJob { pool: "night".parse().unwrap(), site: site("NERSC"), slot: 2, attempt: 1 };
     let of_pool = JobIdentity::from(of_pool);
     operator.say([steps(&job, "it was time"), steps(&of_pool, "30 images wait")].concat()).await;
-    let told = operator.done(&explain).await;
+    let (told, pools) = tokio::join!(operator.done(&explain), operator.done(&["pools"]));
     let line = format!(
         "\n  task work, attempt 1: job {} running at 1970-01-01T00:00:02.000Z as 4711; started because it was time\n",
         job.name()
     );
     assert!(told.contains(&line) && told.contains("\n  task note: no job\n"), "{told}");
-    let told = lines(&operator.done(&["pools"]).await);
-    let [head, slot] = &told[..] else { panic!("{told:#?}") };
+    let pools = lines(&pools);
+    let [head, slot] = &pools[..] else { panic!("{pools:#?}") };
     assert_eq!(head, "pool site class slot attempt state at started because");
     assert_eq!(slot, "night NERSC live 2 1 running as 4711 1970-01-01T00:00:02.000Z 30 images wait");
 }
@@ -500,11 +508,19 @@ async fn rules_are_rehearsed_over_the_past_and_replayed_under_another_trial() {
         vec![format!("live mfxx1/1 {class} {why}")]
     };
     let closing = |times: usize| format!("{times} times a rule would have fired; nothing was submitted");
-    assert_eq!(rehearse(&[]).await, (fired("live"), closing(1)));
+    // They mostly wait for Kafka, so at once.
+    let (all, later, runs, experiment, never) = tokio::join!(
+        rehearse(&[]),
+        rehearse(&["--since", "1970-01-02T00:00:00Z"]),
+        rehearse(&["--runs", "2-9"]),
+        rehearse(&["--experiment", "mfxx2"]),
+        rehearse(&["--since", "2100-01-01T00:00:00Z"]),
+    );
+    assert_eq!(all, (fired("live"), closing(1)));
     // What had ended by then is reprocessed.
-    assert_eq!(rehearse(&["--since", "1970-01-02T00:00:00Z"]).await, (fired("reprocess"), closing(1)));
-    for others in [["--runs", "2-9"], ["--experiment", "mfxx2"], ["--since", "2100-01-01T00:00:00Z"]] {
-        assert_eq!(rehearse(&others).await, (Vec::new(), closing(0)), "{others:?}");
+    assert_eq!(later, (fired("reprocess"), closing(1)));
+    for none in [runs, experiment, never] {
+        assert_eq!(none, (Vec::new(), closing(0)));
     }
     assert!(operator.rules().await.is_empty(), "nothing was put");
 
