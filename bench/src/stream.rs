@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::Scope;
 use crate::report::{Row, tell};
 use rates::Trials;
-use stand::{Stand, Taken};
+use stand::{Crew, Stand, Taken};
 
 /// Bursts that are not counted.
 const WARM_UP: usize = 2;
@@ -24,7 +24,8 @@ const TRIALS: u32 = 220;
 /// What is printed with the table.
 pub(crate) fn settings() -> String {
     "stream: jungfrau4M (8 panels of 512 x 1024) in 4 streams, 1 hit in 20, the simulator's own trial (spots and hits with the \
-     settings of the other scenarios, which is checked); workers of one thread; \
+     settings of the other scenarios, which is checked); one worker with a thread for each core, but for \
+     `workers` and `soak`, whose workers have one; \
      one broker (KRaft, 1 GiB of heap), 8 partitions; powders of hits and of 1 miss in 100; the peer's threads run in the \
      benchmark's process"
         .to_owned()
@@ -58,7 +59,7 @@ async fn big(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
     let run = stand.images().await?;
     // What the index has published is worked and forgotten: it warms nothing but the page cache.
     let mut watch = watch::Watch::start(&stand).await?;
-    stand.start_workers(2, None).await?;
+    stand.start_workers(Crew::OF_A_MACHINE, None).await?;
     watch.until(run.len(), Duration::from_secs(60)).await?;
     stand.stop_workers().await?;
     let (mut trials, mut rows) = (Trials(2..=TRIALS), Vec::new());
@@ -67,13 +68,9 @@ async fn big(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
         rates::sustained(&mut stand, &run, &mut trials).await?;
     }
     let rounds = if quick { 1 } else { 3 };
-    let sustained = if scope.wants("workers") {
-        let (of_workers, sustained) = rates::workers(&mut stand, &run, &mut trials, rounds).await?;
-        rows.extend(tell(of_workers));
-        sustained
-    } else {
-        rates::sustained(&mut stand, &run, &mut trials).await?
-    };
+    if scope.wants("workers") {
+        rows.extend(tell(rates::workers(&mut stand, &run, &mut trials, rounds).await?));
+    }
     if scope.wants("at-once") {
         let row = rates::at_once(&mut stand, &run, &mut trials, rounds).await?;
         rows.extend(tell(vec![row]));
@@ -84,6 +81,7 @@ async fn big(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {
     }
     if scope.wants("latency") {
         let singles = if quick { 400 } else { 3000 };
+        let sustained = rates::sustained(&mut stand, &run, &mut trials).await?;
         rows.extend(tell(latency::measure(&mut stand, &run, &mut trials, (sustained, singles)).await?));
     }
     if scope.wants("cold") {

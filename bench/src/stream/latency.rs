@@ -9,7 +9,7 @@ use lightrail_topics::events::{Image, StageTimes};
 
 use super::alone::Alone;
 use super::rates::Trials;
-use super::stand::Stand;
+use super::stand::{Crew, Stand};
 use super::watch::Watch;
 use crate::report::{Bar, Row, median, percentile};
 use crate::trip::RoundTrip;
@@ -84,7 +84,7 @@ async fn singles(
 ) -> anyhow::Result<Singles> {
     // One trial, so that nothing is compiled on the way.
     let given = trials.images(&images[..images.len().min(count)], count)?;
-    stand.start_workers(2, None).await?;
+    stand.start_workers(Crew::OF_A_MACHINE, None).await?;
     let mut watch = Watch::start(stand).await?;
     let mut round_trip = RoundTrip::start(&stand.connection, &stand.topics).await?;
     let (mut published, mut round_trips) = (Vec::with_capacity(count), Vec::new());

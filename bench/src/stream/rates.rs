@@ -9,10 +9,10 @@ use lightrail_topics::TrialNumber;
 use lightrail_topics::events::Image;
 
 use super::alone::Alone;
-use super::stand::Stand;
+use super::stand::{Crew, Stand};
 use super::watch::Watch;
 use crate::processor;
-use crate::report::{Bar, Row, median, percentile};
+use crate::report::{Bar, Row, percentile};
 
 /// A beam's images a second.
 const BEAM: f64 = 120.0;
@@ -48,7 +48,7 @@ impl Trials {
 /// A JVM compiles while it runs: after a few thousand transactions a broker is as fast as one that has run for a day, and
 /// takes less processor time from the workers beside it.
 pub(super) async fn wear_in(stand: &mut Stand, images: &[Image], count: usize) -> anyhow::Result<()> {
-    stand.start_workers(2, None).await?;
+    stand.start_workers(Crew::OF_A_MACHINE, None).await?;
     let mut watch = Watch::start(stand).await?;
     let publishing = async {
         for image in images.iter().cycle().take(count) {
@@ -62,14 +62,14 @@ pub(super) async fn wear_in(stand: &mut Stand, images: &[Image], count: usize) -
     stand.stop_workers().await
 }
 
-/// Throughput of workers against the same without Kafka, and what both cost. Gives the rows, and what two workers sustain.
+/// Throughput of workers against the same without Kafka, and what both cost.
 pub(super) async fn workers(
     stand: &mut Stand,
     images: &[Image],
     trials: &mut Trials,
     rounds: usize,
-) -> anyhow::Result<(Vec<Row>, f64)> {
-    let (mut rows, mut sustained) = (Vec::new(), 0.0);
+) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
     let alone = Alone::new(stand.store(), &stand.parameters()?, &images[0])?;
     for workers in WORKERS {
         let (mut ours, mut peer) = (Vec::new(), Vec::new());
@@ -80,7 +80,7 @@ pub(super) async fn workers(
             let cost_alone = processor::time("self")?.saturating_sub(before);
             peers_cost.push(cost_alone.as_secs_f64() * 1e3 / number_of(images));
             let given = trials.images(images, images.len())?;
-            let burst = burst(stand, &given, workers).await?;
+            let burst = burst(stand, &given, Crew::single_threaded(workers)).await?;
             ours.push(burst.rate);
             cost.push(burst.workers);
             beside.push(burst.beside);
@@ -93,21 +93,18 @@ pub(super) async fn workers(
         rows.push(Row::against(name, "core-ms/image", &cost, &peers_cost, Bar::Told));
         let name = format!("{of}; processor time beside them: broker, kernel, who publishes and who waits");
         rows.push(Row::alone(name, "core-ms/image", &beside));
-        if workers == 2 {
-            sustained = median(&ours);
-        }
     }
-    Ok((rows, sustained))
+    Ok(rows)
 }
 
-/// What two workers sustain, images a second.
+/// What is sustained, images a second.
 pub(super) async fn sustained(
     stand: &mut Stand,
     images: &[Image],
     trials: &mut Trials,
 ) -> anyhow::Result<f64> {
     let given = trials.images(images, images.len())?;
-    Ok(burst(stand, &given, 2).await?.rate)
+    Ok(burst(stand, &given, Crew::OF_A_MACHINE).await?.rate)
 }
 
 /// A whole run that is there at once.
@@ -125,7 +122,7 @@ pub(super) async fn at_once(
         let given = trials.images(images, 2 * images.len())?;
         warm = first_of(&given);
         count = number_of(&given[warm..]);
-        ours.push(burst(stand, &given, 2).await?.took.as_secs_f64());
+        ours.push(burst(stand, &given, Crew::OF_A_MACHINE).await?.took.as_secs_f64());
         peer.push(count / sustained);
     }
     let name = format!(
@@ -153,9 +150,9 @@ fn first_of(images: &[Image]) -> usize {
 }
 
 /// Publishes all at once, but for the first, for workers that were at work before.
-async fn burst(stand: &mut Stand, images: &[Image], workers: usize) -> anyhow::Result<Burst> {
+async fn burst(stand: &mut Stand, images: &[Image], crew: Crew) -> anyhow::Result<Burst> {
     let (first, given) = images.split_at(first_of(images));
-    stand.start_workers(workers, None).await?;
+    stand.start_workers(crew, None).await?;
     let mut watch = Watch::start(stand).await?;
     stand.publish(first).await?;
     watch.until(first.len(), SILENCE).await.with_context(|| stand.said())?;
@@ -187,7 +184,7 @@ pub(super) async fn keeping_up(
 ) -> anyhow::Result<Vec<Row>> {
     let count = (BEAM * period.as_secs_f64()) as usize;
     let given = trials.images(images, count)?;
-    stand.start_workers(2, None).await?;
+    stand.start_workers(Crew::OF_A_MACHINE, None).await?;
     let mut watch = Watch::start(stand).await?;
     let used = processor_times(stand)?;
     let mut published: Vec<Instant> = Vec::with_capacity(count);
@@ -251,13 +248,13 @@ pub(super) async fn cold(stand: &mut Stand, images: &[Image], trials: &mut Trial
     let disk = tempfile::tempdir_in("target")?;
     copy_cold(stand.store(), disk.path())?;
     let given = trials.images(images, images.len())?;
-    stand.start_workers(2, Some(&disk.path().canonicalize()?)).await?;
+    stand.start_workers(Crew::OF_A_MACHINE, Some(&disk.path().canonicalize()?)).await?;
     let mut watch = Watch::start(stand).await?;
     stand.publish(&given).await?;
     watch.until(given.len(), SILENCE).await.with_context(|| stand.said())?;
     stand.stop_workers().await?;
     let rate = watch.rate().context("there are many")?;
-    Ok(Row::alone("results committed from a cold disk, 2 workers", "images/s", &[rate]))
+    Ok(Row::alone("results committed from a cold disk", "images/s", &[rate]))
 }
 
 /// Copies a folder and has its bytes forgotten by the page cache.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::rates::Trials;
-use super::stand::{Stand, Taken};
+use super::stand::{Crew, Stand, Taken};
 use super::watch::Watch;
 use crate::processor;
 use crate::report::{Row, median};
@@ -40,7 +40,7 @@ pub(super) async fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
     // The first trial's images were published by the index, and are worked first.
     let mut trials = Trials(2..=40);
     let mut watch = Watch::start(&stand).await?;
-    stand.start_workers(1, None).await?;
+    stand.start_workers(Crew::single_threaded(1), None).await?;
     let pid = stand.pids().first().context("there is one worker")?.to_string();
     let (mut done, mut memory) = (run.len() * RUNS as usize, Vec::new());
     watch.until(done, SILENCE).await.with_context(|| stand.said())?;
@@ -61,6 +61,6 @@ pub(super) async fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
     let what = format!("a worker's memory after {done} small images, against half of them");
     rows.push(Row::judged(what, "MB", late, Some(early), GROWTH, late <= early * GROWTH, memory.len()));
     let rate = watch.rate().context("there are many")?;
-    rows.push(Row::alone("small images, results committed by one worker", "images/s", &[rate]));
+    rows.push(Row::alone("small images, results committed by one worker of one thread", "images/s", &[rate]));
     Ok(rows)
 }

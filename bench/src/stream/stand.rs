@@ -56,6 +56,22 @@ pub(super) struct Stand {
     folder: TempDir,
 }
 
+/// Workers, and the threads of each: as many as there are cores where that is not said.
+#[derive(Clone, Copy)]
+pub(super) struct Crew {
+    workers: usize,
+    threads: Option<usize>,
+}
+
+impl Crew {
+    /// As a machine is used: one worker with a thread for each core.
+    pub(super) const OF_A_MACHINE: Self = Self { workers: 1, threads: None };
+
+    pub(super) fn single_threaded(workers: usize) -> Self {
+        Self { workers, threads: Some(1) }
+    }
+}
+
 impl Stand {
     /// A broker with the topics that the analysis has, and a simulated run, numbered 1, in a file system in memory.
     pub(super) async fn start(taken: Taken) -> anyhow::Result<Self> {
@@ -136,7 +152,7 @@ impl Stand {
     /// Says that the run is available, with the index at work, and so often again as a run of another number; how long each took
     /// until all its images were published, read committed.
     pub(super) async fn index(&self, images: u64, runs: u32) -> anyhow::Result<Vec<Duration>> {
-        let config = self.config(self.store())?;
+        let config = self.config(self.store(), None)?;
         let command = ["index", "--listen", "127.0.0.1:0"];
         let index = services::start_analysis("index", &command, &config, &[("RUST_LOG", "warn")])?;
         // It is at work once it has joined; an empty run tells that it is.
@@ -218,10 +234,10 @@ impl Stand {
     /// this returns.
     pub(super) async fn start_workers(
         &mut self,
-        workers: usize,
+        Crew { workers, threads }: Crew,
         folder: Option<&Path>,
     ) -> anyhow::Result<()> {
-        let config = self.config(folder.unwrap_or(self.store()))?;
+        let config = self.config(folder.unwrap_or(self.store()), threads)?;
         for slot in 1..=workers {
             let slot = slot.to_string();
             let command = ["work", "--slot", &slot, "--listen", "127.0.0.1:0"];
@@ -264,13 +280,16 @@ impl Stand {
         said.collect::<Vec<_>>().join("\n")
     }
 
-    fn config(&self, store: &Path) -> anyhow::Result<PathBuf> {
+    fn config(&self, store: &Path, threads: Option<usize>) -> anyhow::Result<PathBuf> {
         let mut settings = Settings::default();
         settings.text("", "site", &self.site).text("sites.HERE", "folder", store.display());
         settings.set("kafka", "bootstrap", format!("[\"{}\"]", self.connection.bootstrap));
         settings.text("kafka", "prefix", PREFIX).set("kafka", "partitions", PARTITIONS);
         settings.text("trials", "folder", self.store().display());
-        settings.text("work", "worker", "w").set("work", "threads", 1);
+        settings.text("work", "worker", "w");
+        if let Some(threads) = threads {
+            settings.set("work", "threads", threads);
+        }
         settings.text("work", "powders", self.folder.path().join("powders").display());
         let folder = self.folder.path().canonicalize()?;
         let path = folder.join("analysis.toml");
