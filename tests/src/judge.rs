@@ -124,8 +124,12 @@ impl Judge {
         }
         for run in runs {
             let page = format!("/why/{}/{}", run.key.experiment, run.key.run);
-            match stage.get(&page).await {
-                Ok((200, text)) => {
+            // One that was fenced by a session of its own that had ended answers again in a moment.
+            let answer = wait::until("the mover to take questions", QUIET_WITHIN, async || {
+                Some(stage.get(&page).await).filter(|answer| !matches!(answer, Ok((503, _))))
+            });
+            match answer.await {
+                Ok(Ok((200, text))) => {
                     let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
                     let sites = answer["sites"].as_array().cloned().unwrap_or_default();
                     let missing: usize =
