@@ -289,9 +289,10 @@ fn head(section: Section<'_, '_>, kind: Kind, is_torque: bool) -> Head {
     if wishes.reservation_jobs.is_some() && wishes.reservation.is_none() {
         section.fault("reservation_jobs", "says how many go into a reservation, and there is none");
     }
-    // What a job asks for and does not get is told here. An account and a queue are also told to the work itself, and to people.
+    // What a job asks for and does not get is told here. An account is told to the logbook's jobs too, wherever they run.
     let is_batch = dialect != Dialect::Local;
     let given = [
+        ("queue", wishes.queue.is_some(), is_batch),
         ("qos", wishes.qos.is_some(), matches!(dialect, Dialect::Slurm | Dialect::Lsf | Dialect::Iri)),
         ("reservation", wishes.reservation.is_some(), is_batch),
         ("constraint", wishes.constraint.is_some(), is_batch),
