@@ -289,24 +289,8 @@ impl Service {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                record = records.next() => match record {
-                    Some(Ok(record)) => {
-                        let newer = follow::epoch(&self.topics, &record);
-                        if let Some(newer) = newer.filter(|newer| *newer > work.epoch) {
-                            return Err(LifeEnd::Rival(newer));
-                        }
-                        if let Some(input) = follow::understood(&self.topics, &record) {
-                            counting.taken(&record, &results, &input);
-                            book.take(input, now());
-                            pace.news(Instant::now());
-                        }
-                    }
-                    Some(Err(error)) if error.is_retriable() => {
-                        tracing::warn!(%error, "kafka does not answer well");
-                    }
-                    Some(Err(error)) => return Err(error.into()),
-                    None => return Err(KafkaError::Fatal("reading has ended".to_owned()).into()),
-                },
+                // What is there is taken in before it is planned, and what comes seldom before what comes in floods.
+                biased;
                 Some((epoch, input)) = self.inbox.recv() => {
                     if let Input::Looked { site, .. } = &input {
                         work.looking.remove(site);
@@ -325,7 +309,25 @@ impl Service {
                     self.look(&book, &mut work);
                     self.look_at_backlogs(&mut work);
                 }
-                () = tokio::time::sleep_until(pace.due().into()) => {
+                record = records.next(), if !pace.is_overdue(Instant::now()) => match record {
+                    Some(Ok(record)) => {
+                        let newer = follow::epoch(&self.topics, &record);
+                        if let Some(newer) = newer.filter(|newer| *newer > work.epoch) {
+                            return Err(LifeEnd::Rival(newer));
+                        }
+                        if let Some(input) = follow::understood(&self.topics, &record) {
+                            counting.taken(&record, &results, &input);
+                            book.take(input, now());
+                            pace.news(Instant::now());
+                        }
+                    }
+                    Some(Err(error)) if error.is_retriable() => {
+                        tracing::warn!(%error, "kafka does not answer well");
+                    }
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Err(KafkaError::Fatal("reading has ended".to_owned()).into()),
+                },
+                () = pace.wait() => {
                     while work.tasks.try_join_next().is_some() {}
                     let begun = Instant::now();
                     let follows = self.act(&publisher, &mut book, &mut work).await?;

@@ -1,10 +1,12 @@
 //! When is planned: as soon as what comes together has come, at once after a step of our own, and now and then for what follows from
-//! the time alone. Pure: instants are arguments.
+//! the time alone. Pure but for the wait: instants are arguments.
 
 use std::time::{Duration, Instant};
 
 /// What comes together is decided together: nothing has come for as long as the last step took, and for so long at most,
 const QUIET: Duration = Duration::from_millis(2);
+/// (a wait that is shorter than a tick of the timers is none: they would make one or two milliseconds of it)
+const TICK: Duration = Duration::from_millis(1);
 /// or the first of it came so long ago.
 const SETTLE: Duration = Duration::from_millis(25);
 /// What follows from the time alone follows so late at most.
@@ -40,8 +42,23 @@ impl Pace {
     pub(super) fn due(&self) -> Instant {
         match self.news {
             _ if self.at_once => self.planned,
-            Some((first, last)) => (last + self.took.min(QUIET)).min(first + SETTLE),
+            Some((first, last)) => {
+                let quiet = if self.took < TICK { Duration::ZERO } else { self.took.min(QUIET) };
+                (last + quiet).min(first + SETTLE)
+            }
             None => self.planned + PLANS_EVERY,
+        }
+    }
+
+    /// Whether planning comes before more news.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.at_once || self.news.is_some_and(|(first, _)| now >= first + SETTLE)
+    }
+
+    /// Waits until it is due; not at all where it is.
+    pub(super) async fn wait(self) {
+        if Instant::now() < self.due() {
+            tokio::time::sleep_until(self.due().into()).await;
         }
     }
 }
@@ -58,10 +75,11 @@ mod tests {
         assert_eq!(pace.due(), begin, "what is there at the start is planned at once");
         pace.planned(at(1), Duration::from_micros(100), true);
         assert_eq!(pace.due(), at(1), "a step of our own is followed at once");
+        assert!(pace.is_overdue(at(1)));
         pace.planned(at(2), Duration::from_micros(100), false);
         assert_eq!(pace.due(), at(1002));
         pace.news(at(10));
-        assert_eq!(pace.due(), at(10) + Duration::from_micros(100), "a step that takes nothing is not saved");
+        assert_eq!(pace.due(), at(10), "a step that takes nothing is not saved");
         pace.planned(at(110), Duration::from_millis(100), false);
         pace.news(at(112));
         assert_eq!(pace.due(), at(114));
@@ -72,5 +90,6 @@ mod tests {
             pace.news(at(millis));
         }
         assert_eq!(pace.due(), at(35));
+        assert!(!pace.is_overdue(at(34)) && pace.is_overdue(at(35)));
     }
 }
