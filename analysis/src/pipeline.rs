@@ -6,6 +6,7 @@
 mod chain;
 mod components;
 pub mod dispersion;
+mod hands;
 mod hit;
 mod pass;
 pub mod peakfinder8;

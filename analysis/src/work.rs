@@ -8,6 +8,7 @@ mod door;
 mod held;
 pub mod identity;
 pub mod line;
+mod load;
 mod metric;
 pub mod note;
 pub mod powder;

@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::pass::{Pass, Raw, Shared, TOGETHER, Tables};
+use super::pass::{Pass, Raw, SHARES, Shared, TOGETHER, Tables};
 use super::regions::{self, Regions};
 use super::rings::Rings;
 use super::statistics::Ring;
@@ -104,6 +104,9 @@ pub struct Chain {
 /// Buffers that images go through, one per thread; nothing of one image stays for the next.
 #[derive(Clone, Debug, Default)]
 pub struct Workspace {
+    /// How many threads go through an image at once, the caller's among them; no more than [`Chain::hands`] are of use. The
+    /// outcome does not depend on it.
+    pub hands: usize,
     values: Vec<f32>,
     passes: Vec<Pass>,
     shared: Shared,
@@ -176,6 +179,14 @@ impl Chain {
     /// The outer radius of each ring of [`Outcome::profile`], pixels.
     pub fn profile_radii(&self) -> &[usize] {
         &self.profile
+    }
+
+    /// How many threads can go through an image at once.
+    pub fn hands(&self) -> usize {
+        match self.parameters.spots {
+            SpotFinder::Peakfinder8(_) if self.ordered.is_some() => SHARES,
+            _ => 1,
+        }
     }
 
     /// Empty powders of this trial.
@@ -283,12 +294,12 @@ impl Chain {
         images: &[(&Frame, &Shot)],
         raw: &[&[u16]],
     ) -> Vec<Outcome> {
-        let Workspace { passes, shared, .. } = workspace;
+        let Workspace { hands, passes, shared, .. } = workspace;
         let (Some(ordered), Some((_, plain))) = (&self.ordered, self.calibration.direct()) else {
             return Vec::new();
         };
         let direct = (ordered, plain);
-        self.tables().together(level, p, direct, raw, &mut passes[..raw.len()], shared);
+        self.tables().together(level, p, direct, raw, &mut passes[..raw.len()], (shared, *hands));
         let each = images.iter().zip(raw).zip(passes);
         each.map(|(((frame, shot), raw), pass)| {
             let values = Raw { calibration: &self.calibration, pixels: raw };
@@ -308,7 +319,7 @@ impl Chain {
     ) -> Result<Outcome, ImageError> {
         self.fits(frame)?;
         let saturated = self.calibrate(workspace, frame)? as u32;
-        let Workspace { values, passes, shared, dispersion } = workspace;
+        let Workspace { values, passes, shared, dispersion, .. } = workspace;
         let pass = &mut passes[0];
         let spots = match &self.parameters.spots {
             SpotFinder::Peakfinder8(p) => {
@@ -454,7 +465,7 @@ fn hash(
 ) -> ChainHash {
     let mut digest = Sha256::new();
     // The version of the definitions: raised when the same inputs would give other outcomes.
-    digest.update(b"lightrail chain 4\n");
+    digest.update(b"lightrail chain 5\n");
     // Debug text of plain data is exact: every f32 and f64 prints so that it reads back the same.
     digest.update(format!("{parameters:?}\n{shape}\n{geometry:?}\n"));
     for (name, modes) in

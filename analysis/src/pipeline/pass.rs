@@ -3,31 +3,42 @@
 //! strong ones. Several images go together, so that a tile's constants are read once for all of them.
 
 use super::components::{Components, Strong};
+use super::hands::side_by_side;
 use super::peakfinder8::{self, Values};
 use super::rings::Rings;
 use super::statistics::Ring;
 use super::tiles::{Ordered, Tile, Tiles};
 use super::{Regions, Spot};
 use crate::detectors::Calibration;
-use crate::simd::{self, Cores, LANES, LINES, Level, Line, Lines, Plain, Sides, Strays, Sums};
+use crate::simd::{self, Cores, Entries, LANES, LINES, Level, Line, Lines, Plain, Sides, Strays, Sums};
 use crate::trial::Peakfinder8;
 
 /// Images that go together.
 pub(super) const TOGETHER: usize = 4;
+/// Parts of a detector, each with sums of its own, so that it makes no difference how many threads have done them.
+pub(super) const SHARES: usize = 2;
 
 /// Buffers of one image.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pass {
     samples: Vec<f32>,
     cores: Cores,
-    sides: Sides,
+    shares: [Share; SHARES],
     outside: Vec<Pixel>,
-    /// Pixels of each ring that were not measured.
-    missing: Vec<u32>,
     /// Per ring, and one more for the pixels in none.
     pub(super) statistics: Vec<Ring>,
     /// Good pixels at their end; only of images that are not calibrated as a whole.
     pub(super) saturated: u32,
+}
+
+/// What a share of an image's tiles holds.
+#[derive(Clone, Debug, Default)]
+struct Share {
+    sides: Sides,
+    outside: Vec<Pixel>,
+    /// Pixels of each ring that were not measured.
+    missing: Vec<u32>,
+    saturated: u32,
 }
 
 /// A pixel outside its ring's core.
@@ -40,12 +51,11 @@ struct Pixel {
 }
 
 /// Buffers that images share, one after the other.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Shared {
-    raw: Box<Lines<u16>>,
-    values: Box<Lines<f32>>,
+    /// Of each share.
+    benches: [Bench; SHARES],
     odd: Vec<u32>,
-    strays: Vec<Strays>,
     starts: Vec<u32>,
     sorted: Vec<f32>,
     found: Vec<(u32, f32)>,
@@ -53,20 +63,30 @@ pub(super) struct Shared {
     pub(super) components: Components,
 }
 
-impl Default for Shared {
+/// Where a tile is worked.
+#[derive(Clone, Debug)]
+struct Bench {
+    raw: Box<Lines<u16>>,
+    values: Box<Lines<f32>>,
+    strays: Vec<Strays>,
+}
+
+impl Default for Bench {
     fn default() -> Self {
         Self {
             raw: Box::new([[0; LANES]; LINES]),
             values: Box::new([[0.0; LANES]; LINES]),
-            odd: Vec::new(),
             strays: Vec::new(),
-            starts: Vec::new(),
-            sorted: Vec::new(),
-            found: Vec::new(),
-            strong: Vec::new(),
-            components: Components::default(),
         }
     }
+}
+
+/// A share of the tiles of images that go together: what a thread does at a time.
+struct Part<'a> {
+    tiles: (&'a [Tile], &'a [Line]),
+    constants: &'a [Entries],
+    images: Vec<(&'a [u16], &'a Cores, &'a mut Share)>,
+    bench: &'a mut Bench,
 }
 
 /// What a trial compiled that a pass reads.
@@ -97,7 +117,8 @@ impl Values for Raw<'_> {
 }
 
 impl Tables<'_> {
-    /// Statistics of images whose values depend on nothing but their own raw pixels, all together, and the pixels outside.
+    /// Statistics of images whose values depend on nothing but their own raw pixels, all together, and the pixels outside; by so
+    /// many threads.
     pub(super) fn together(
         self,
         level: Level,
@@ -105,7 +126,7 @@ impl Tables<'_> {
         (ordered, plain): (&Ordered, Plain),
         images: &[&[u16]],
         passes: &mut [Pass],
-        shared: &mut Shared,
+        (shared, hands): (&mut Shared, usize),
     ) {
         let Self { calibration, rings, .. } = self;
         for (raw, pass) in images.iter().zip(passes.iter_mut()) {
@@ -118,30 +139,19 @@ impl Tables<'_> {
             }
             self.begin(level, parameters.snr, pass);
         }
-        let mut entries = ordered.lines.chunks_exact(LINES).peekable();
-        for (tile, lines) in self.tiles.iter() {
-            let constants = entries.next().unwrap_or_default();
-            // Each image asks for its part of the next tile's.
-            let ahead = entries.peek().copied().unwrap_or_default();
-            let mut ahead = ahead.chunks(LINES.div_ceil(images.len().max(1)));
-            for (raw, pass) in images.iter().zip(passes.iter_mut()) {
-                simd::ask_for(&raw[tile.ahead.0..tile.ahead.1]);
-                simd::ask_for(ahead.next().unwrap_or_default());
-                simd::lay_out(level, raw, &tile.rectangle, &mut shared.raw);
-                let mut odd = simd::calibrate_lines(level, &shared.raw, constants, plain, &mut shared.values);
-                while odd != 0 {
-                    let line = odd.trailing_zeros() as usize;
-                    odd &= odd - 1;
-                    for (lane, value) in shared.values[line].iter_mut().enumerate() {
-                        let Some(pixel) = tile.rectangle.pixel(line * LANES + lane) else { continue };
-                        *value = calibration.value(pixel, raw[pixel]);
-                        let full = calibration.saturated(raw[pixel]) && calibration.mask().good[pixel];
-                        pass.saturated += u32::from(full);
-                    }
-                }
-                moments(level, tile, lines, pass, shared);
+        let mut parts: Vec<Part<'_>> = self
+            .tiles
+            .shares(&ordered.lines)
+            .zip(&mut shared.benches)
+            .map(|((tiles, constants), bench)| Part { tiles, constants, images: Vec::new(), bench })
+            .collect();
+        for (raw, pass) in images.iter().zip(passes.iter_mut()) {
+            let Pass { cores, shares, .. } = pass;
+            for (part, share) in parts.iter_mut().zip(shares) {
+                part.images.push((raw, cores, share));
             }
         }
+        side_by_side(hands, parts, |part| part.work(level, calibration, plain));
         for (raw, pass) in images.iter().zip(passes.iter_mut()) {
             self.end(level, parameters, &Raw { calibration, pixels: raw }, pass, shared);
         }
@@ -159,9 +169,12 @@ impl Tables<'_> {
         pass.samples.resize(self.rings.sampled(), 0.0);
         self.rings.sample(values, &mut pass.samples);
         self.begin(level, parameters.snr, pass);
-        for (tile, lines) in self.tiles.iter() {
-            simd::lay_out_plainly(values, &tile.rectangle, &mut shared.values);
-            moments(level, tile, lines, pass, shared);
+        let shares = self.tiles.shares::<()>(&[]).zip(&mut pass.shares).zip(&mut shared.benches);
+        for ((((tiles, lines), _), share), bench) in shares {
+            for (tile, lines) in tiles.iter().zip(lines.chunks_exact(LINES)) {
+                simd::lay_out_plainly(values, &tile.rectangle, &mut bench.values);
+                moments(level, tile, lines, &pass.cores, share, bench);
+            }
         }
         self.end(level, parameters, values, pass, shared);
     }
@@ -196,13 +209,15 @@ impl Tables<'_> {
 
     /// The cores from the samples, and empty sums.
     fn begin(self, level: Level, snr: f32, pass: &mut Pass) {
-        let Pass { samples, cores, sides, outside, missing, saturated, .. } = pass;
+        let Pass { samples, cores, shares, .. } = pass;
         cores.set(self.rings.samples(samples).map(|samples| Ring::core(level, samples, snr)));
-        sides.reset(cores.len());
-        outside.clear();
-        missing.clear();
-        missing.resize(cores.len(), 0);
-        *saturated = 0;
+        for Share { sides, outside, missing, saturated } in shares {
+            sides.reset(cores.len());
+            outside.clear();
+            missing.clear();
+            missing.resize(cores.len(), 0);
+            *saturated = 0;
+        }
     }
 
     /// The statistics from the sums and the pixels outside. A ring whose core was guessed too wide is made of all its values, and
@@ -215,15 +230,20 @@ impl Tables<'_> {
         pass: &mut Pass,
         shared: &mut Shared,
     ) {
-        let Pass { cores, sides, outside, missing, statistics, .. } = pass;
+        let Pass { cores, shares, outside, statistics, saturated, .. } = pass;
+        *saturated = shares.iter().map(|share| share.saturated).sum();
+        outside.clear();
+        outside.extend(shares.iter().flat_map(|share| &share.outside));
         sort(outside, cores.len(), shared);
         let mut wide = vec![false; cores.len()];
         statistics.clear();
         statistics.extend(self.rings.pixels().iter().enumerate().map(|(ring, pixels)| {
             let outside = shared.outside(ring);
+            let missing: u32 = shares.iter().map(|share| share.missing[ring]).sum();
             #[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
-            let count = pixels - missing[ring] - outside.len() as u32;
-            let (sum, square) = sides.total(ring);
+            let count = pixels - missing - outside.len() as u32;
+            let totals = shares.iter().map(|share| share.sides.total(ring));
+            let (sum, square) = totals.fold((0.0, 0.0), |all, share| (all.0 + share.0, all.1 + share.1));
             let sums = Sums { count, sum, square };
             let made = Ring::of_core(cores.of(ring), sums, outside, p.snr, p.threshold);
             wide[ring] = made.is_none();
@@ -260,11 +280,42 @@ impl Tables<'_> {
     }
 }
 
+impl Part<'_> {
+    /// Tile by tile: its constants are read once for all images.
+    fn work(self, level: Level, calibration: &Calibration, plain: Plain) {
+        let Self { tiles: (tiles, lines), constants, mut images, bench } = self;
+        let mut entries = constants.chunks_exact(LINES).peekable();
+        for (tile, lines) in tiles.iter().zip(lines.chunks_exact(LINES)) {
+            let constants = entries.next().unwrap_or_default();
+            // Each image asks for its part of the next tile's.
+            let ahead = entries.peek().copied().unwrap_or_default();
+            let mut ahead = ahead.chunks(LINES.div_ceil(images.len().max(1)));
+            for (raw, cores, share) in &mut images {
+                simd::ask_for(&raw[tile.ahead.0..tile.ahead.1]);
+                simd::ask_for(ahead.next().unwrap_or_default());
+                simd::lay_out(level, raw, &tile.rectangle, &mut bench.raw);
+                let mut odd = simd::calibrate_lines(level, &bench.raw, constants, plain, &mut bench.values);
+                while odd != 0 {
+                    let line = odd.trailing_zeros() as usize;
+                    odd &= odd - 1;
+                    for (lane, value) in bench.values[line].iter_mut().enumerate() {
+                        let Some(pixel) = tile.rectangle.pixel(line * LANES + lane) else { continue };
+                        *value = calibration.value(pixel, raw[pixel]);
+                        let full = calibration.saturated(raw[pixel]) && calibration.mask().good[pixel];
+                        share.saturated += u32::from(full);
+                    }
+                }
+                moments(level, tile, lines, cores, share, bench);
+            }
+        }
+    }
+}
+
 /// A tile's values into the sums of their rings, and the pixels outside.
 #[allow(clippy::cast_possible_truncation)] // a detector has < 2^32 pixels
-fn moments(level: Level, tile: &Tile, lines: &[Line], pass: &mut Pass, shared: &mut Shared) {
-    let Shared { values, strays, .. } = shared;
-    let Pass { cores, sides, outside, missing, .. } = pass;
+fn moments(level: Level, tile: &Tile, lines: &[Line], cores: &Cores, share: &mut Share, bench: &mut Bench) {
+    let Bench { values, strays, .. } = bench;
+    let Share { sides, outside, missing, .. } = share;
     simd::moments(level, values, lines, cores, sides, strays);
     let mut stray = |place: usize, ring: u16, value: f32| match tile.rectangle.pixel(place) {
         Some(_) if value.is_nan() => missing[usize::from(ring)] += 1,

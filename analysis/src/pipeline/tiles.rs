@@ -1,6 +1,7 @@
 //! A detector cut into tiles of 16 x 64 pixels, each with its pixels laid out across the rings: so an image goes through the cache
 //! once, and sixteen rings are summed in a register. Compiled once per trial.
 
+use super::pass::SHARES;
 use super::rings::Rings;
 use crate::detectors::{Entry, Mask};
 use crate::frame::Shape;
@@ -59,9 +60,18 @@ impl Tiles {
         tiles
     }
 
-    /// Each tile with its lines.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Tile, &[Line])> {
-        self.all.iter().zip(self.lines.chunks_exact(LINES))
+    /// The tiles in [`SHARES`] parts as large as each other, each with its lines and its part of what belongs to the lines.
+    pub(super) fn shares<'a, T>(
+        &'a self,
+        of_lines: &'a [T],
+    ) -> impl Iterator<Item = ((&'a [Tile], &'a [Line]), &'a [T])> {
+        let each = self.all.len().div_ceil(SHARES);
+        (0..SHARES).map(move |share| {
+            let tiles = (share * each).min(self.all.len())..((share + 1) * each).min(self.all.len());
+            let lines = tiles.start * LINES..tiles.end * LINES;
+            let of_lines = of_lines.get(lines.clone()).unwrap_or_default();
+            ((&self.all[tiles], &self.lines[lines]), of_lines)
+        })
     }
 }
 
@@ -128,7 +138,12 @@ mod tests {
         let rings = Rings::new(&radii, &mask);
         let tiles = Tiles::new(shape, &rings, &mask);
         let (mut found, mut rest) = (Vec::new(), 0);
-        for (tile, lines) in tiles.iter() {
+        let all = || {
+            tiles
+                .shares::<()>(&[])
+                .flat_map(|((tiles, lines), _)| tiles.iter().zip(lines.chunks_exact(LINES)))
+        };
+        for (tile, lines) in all() {
             for (number, line) in lines.iter().enumerate() {
                 for (lane, pixel) in (0..LANES).flat_map(|lane| line.pixels(lane).map(|pixel| (lane, pixel)))
                 {
@@ -147,10 +162,10 @@ mod tests {
         }
         found.sort_unstable();
         assert!(found.iter().copied().eq((0..shape.len()).filter(|i| mask.good[*i])));
-        assert_eq!(tiles.iter().count(), 2 * 5 * 3);
+        assert_eq!(all().count(), 2 * 5 * 3);
         // Only about the beam are rings too curved for lines.
         assert!(rest < shape.len() / 50, "{rest}");
-        let upright = tiles.iter().map(|(tile, _)| tile.rectangle.upright.count_ones()).sum::<u32>();
+        let upright = all().map(|(tile, _)| tile.rectangle.upright.count_ones()).sum::<u32>();
         assert!((10..100).contains(&upright), "{upright}");
     }
 }

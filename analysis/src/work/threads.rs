@@ -1,7 +1,7 @@
 //! Compute threads: each takes a few images of one trial at a time through the stages, for what they share is then read from
 //! memory once. A panic is one image's bad end. A batch that does not come back is left behind: its images are begun again
 //! one by one by others, so that only the one that is at fault ends badly. A slow image does not keep its thread from the
-//! others: one more is started for them.
+//! others: one more is started for them. Where images are few, several threads go through one at once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::line::Ticket;
+use super::load::Load;
 use super::stages::{Bad, Job, Progress, Stages, Worked};
 use crate::pipeline::Workspace;
 
@@ -25,6 +26,7 @@ pub(super) struct Done {
     took: Duration,
     batch: u64,
     images: Vec<Assigned>,
+    hands: usize,
     thread: Thread,
 }
 
@@ -50,6 +52,8 @@ pub(super) struct Assigned {
 struct Batch {
     number: u64,
     images: Vec<Assigned>,
+    /// How many threads go through an image of it at once.
+    hands: usize,
     /// The way to the thread: it goes with the images and comes back with them. A thread that nobody knows the way to ends.
     thread: Thread,
 }
@@ -60,6 +64,8 @@ struct Thread(std_mpsc::Sender<Batch>);
 
 struct UnderWay {
     images: Vec<Assigned>,
+    /// Threads that are at it.
+    hands: usize,
     /// When it counts as slow.
     slow_at: Instant,
     /// An image that is slow: others do not wait for its thread.
@@ -76,7 +82,8 @@ pub(super) struct Threads {
     under_way: BTreeMap<u64, UnderWay>,
     idle: Vec<Thread>,
     limit: usize,
-    /// Mean work of an image, and how many may go together by it.
+    load: Load,
+    /// Mean time of an image, and how many may go together by it.
     each: Option<Duration>,
     together: usize,
     batches: u64,
@@ -87,8 +94,8 @@ impl Threads {
     /// None is started yet; `limit` of them work at a time.
     pub(super) fn new(stages: Arc<dyn Stages>, limit: usize, done: UnboundedSender<Done>) -> Self {
         let (queue, under_way, idle) = (VecDeque::new(), BTreeMap::new(), Vec::new());
-        let each = None;
-        Self { stages, done, queue, under_way, idle, limit, each, together: 1, batches: 0, started: 0 }
+        let (load, each, together, batches, started) = (Load::default(), None, 1, 0, 0);
+        Self { stages, done, queue, under_way, idle, limit, load, each, together, batches, started }
     }
 
     /// An image waits for a thread; [`Self::dispatch`] gives it to one.
@@ -122,7 +129,11 @@ impl Threads {
         // Those of a batch that was left behind do not wait for each other: one of them may be slow again.
         while self.queue.front().is_some_and(|(_, alone)| *alone || self.busy() < self.limit) {
             let free = self.limit.saturating_sub(self.busy()).max(1);
-            let images = self.next(self.queue.len().div_ceil(free).min(self.together));
+            let waiting = self.queue.len();
+            let images = self.next(waiting.div_ceil(free).min(self.together));
+            self.load.begun(Instant::now(), images.len());
+            let of_use = images.first().map_or(1, |image| image.job.chain.hands());
+            let hands = self.load.hands(self.limit).min(free / waiting).clamp(1, of_use);
             let thread = match self.idle.pop() {
                 Some(thread) => thread,
                 None => self.start()?,
@@ -131,9 +142,9 @@ impl Threads {
             let number = self.batches;
             let limit = images.iter().map(|image| image.limit).min().unwrap_or_default();
             let slow_at = Instant::now() + limit / 5;
-            self.under_way.insert(number, UnderWay { images: images.clone(), slow_at, slow: false });
+            self.under_way.insert(number, UnderWay { images: images.clone(), hands, slow_at, slow: false });
             // A thread ends only when nobody knows the way to it.
-            let _ = thread.0.clone().send(Batch { number, images, thread });
+            let _ = thread.0.clone().send(Batch { number, images, hands, thread });
         }
         Ok(())
     }
@@ -159,8 +170,8 @@ impl Threads {
 
     /// Threads that others have to wait for. No more than as many again are left to slow images.
     fn busy(&self) -> usize {
-        let slow = self.under_way.values().filter(|batch| batch.slow).count();
-        self.under_way.len() - slow.min(self.limit)
+        let of = |slow| self.under_way.values().filter(move |batch| batch.slow == slow);
+        of(false).map(|batch| batch.hands).sum::<usize>() + of(true).count().saturating_sub(self.limit)
     }
 
     /// The first image that waits, and those behind it that can go with it.
@@ -190,7 +201,8 @@ impl Threads {
 
     /// A thread has done its batch, and is free again.
     pub(super) fn free(&mut self, done: Done) -> Freed {
-        let Done { outcomes, begun, took, batch, images, thread } = done;
+        let Done { outcomes, begun, took, batch, images, hands, thread } = done;
+        self.load.done(took, hands, images.len());
         // One that was left behind comes back, where another has taken its place.
         self.under_way.remove(&batch);
         if self.idle.len() + self.busy() < self.limit {
@@ -216,8 +228,9 @@ impl Threads {
 
 fn run(stages: &dyn Stages, inbox: &std_mpsc::Receiver<Batch>, done: &UnboundedSender<Done>) {
     let mut workspace = Workspace::default();
-    while let Ok(Batch { number, images, thread }) = inbox.recv() {
+    while let Ok(Batch { number, images, hands, thread }) = inbox.recv() {
         let begun = Instant::now();
+        workspace.hands = hands;
         let tickets: Vec<Ticket> = images.iter().map(|image| image.ticket).collect();
         let work: Vec<(&Job, &Progress)> =
             images.iter().map(|image| (&*image.job, &*image.progress)).collect();
@@ -229,7 +242,7 @@ fn run(stages: &dyn Stages, inbox: &std_mpsc::Receiver<Batch>, done: &UnboundedS
         }
         let outcomes = tickets.into_iter().zip(outcomes.unwrap_or_default()).collect();
         let took = begun.elapsed();
-        if done.send(Done { outcomes, begun, took, batch: number, images, thread }).is_err() {
+        if done.send(Done { outcomes, begun, took, batch: number, images, hands, thread }).is_err() {
             return;
         }
     }

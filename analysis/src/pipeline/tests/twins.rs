@@ -1,5 +1,5 @@
 //! What is fused, summed by rings and looked at only outside their cores gives what looking at every pixel gives: all kinds of detector, all levels of this machine,
-//! batches of all sizes, wild constants and masks.
+//! one thread and two, batches of all sizes, wild constants and masks.
 
 use proptest::prelude::*;
 
@@ -144,10 +144,11 @@ proptest! {
         let images: Vec<(&Frame, &Shot)> = frames.iter().map(|frame| (frame, &shot)).collect();
         let expected: Vec<_> = frames.iter().map(|frame| chain.plainly(frame, &shot).unwrap()).collect();
         let mut workspace = Workspace::default();
-        for level in Level::all() {
+        for (level, hands) in Level::all().into_iter().flat_map(|level| [(level, 1), (level, 2)]) {
+            workspace.hands = hands;
             let found = chain.process_at(level, &mut workspace, &images);
             for (found, expected) in found.into_iter().zip(&expected) {
-                prop_assert_eq!(format!("{:?}", found.unwrap()), format!("{expected:?}"), "{:?} {}", level, kind);
+                prop_assert_eq!(format!("{:?}", found.unwrap()), format!("{expected:?}"), "{:?} {} {}", level, kind, hands);
             }
         }
     }

@@ -1,0 +1,96 @@
+//! How much of the compute threads' time images take, and so how many of them may go through one image at once: splitting an image
+//! makes its result come sooner and costs more in all, which only idle threads should pay. Pure: instants are arguments.
+
+use std::time::{Duration, Instant};
+
+/// A pause counts for no more: after it what comes is not as seldom as all that.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The part of all threads that images may take when they are split.
+const PART: f64 = 0.6;
+
+/// Means over the last ten batches or so.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    begun: Option<Instant>,
+    /// Seconds from one image to the next.
+    between: Option<f64>,
+    /// Seconds of threads for an image.
+    work: Option<f64>,
+}
+
+impl Load {
+    /// So many images are begun together.
+    pub(super) fn begun(&mut self, now: Instant, images: usize) {
+        let since = self.begun.replace(now).map_or(LONGEST_PAUSE, |begun| now - begun);
+        mean(&mut self.between, since.min(LONGEST_PAUSE), images);
+    }
+
+    /// So many images are done, which took so many threads so long.
+    pub(super) fn done(&mut self, took: Duration, hands: usize, images: usize) {
+        mean(&mut self.work, took.saturating_mul(u32::try_from(hands).unwrap_or(u32::MAX)), images);
+    }
+
+    /// How many of so many threads may go through an image at once.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // some threads
+    pub(super) fn hands(&self, threads: usize) -> usize {
+        let (Some(between), Some(work)) = (self.between, self.work) else { return 1 };
+        let busy = (work / between.max(1e-9)).max(1e-9);
+        ((PART * threads as f64 / busy) as usize).clamp(1, threads.max(1))
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // some images
+fn mean(mean: &mut Option<f64>, of: Duration, images: usize) {
+    let each = of.as_secs_f64() / images.max(1) as f64;
+    *mean = Some(mean.map_or(each, |mean| 0.9 * mean + 0.1 * each));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After a hundred images so many milliseconds apart, of so many milliseconds of one thread each.
+    fn after(load: &mut Load, now: &mut Instant, between: u64, work: u64, threads: usize) -> usize {
+        for _ in 0..100 {
+            *now += Duration::from_millis(between);
+            load.begun(*now, 1);
+            // It can be split in two, and takes six tenths of the time then.
+            let hands = load.hands(threads).min(2);
+            let took = Duration::from_millis(work).mul_f64([1.0, 0.6][hands - 1]);
+            load.done(took, hands, 1);
+        }
+        load.hands(threads)
+    }
+
+    #[test]
+    fn an_image_is_split_where_threads_are_idle_by_and_large() {
+        let (mut load, mut now) = (Load::default(), Instant::now());
+        assert_eq!(load.hands(2), 1, "nothing is known yet");
+        assert_eq!(after(&mut load, &mut now, 17, 6, 2), 2, "a third of a thread is wanted");
+        assert_eq!(after(&mut load, &mut now, 8, 6, 2), 1, "nearly one of two");
+        assert_eq!(after(&mut load, &mut now, 4, 6, 2), 1, "more than one");
+        assert_eq!(after(&mut load, &mut now, 8, 6, 16), 10, "nearly one of sixteen");
+        assert_eq!(after(&mut load, &mut now, 17, 6, 1), 1, "there is but one");
+    }
+
+    #[test]
+    fn what_comes_in_batches_comes_often() {
+        let (mut load, mut now) = (Load::default(), Instant::now());
+        for _ in 0..100 {
+            now += Duration::from_millis(17);
+            load.begun(now, 4);
+            load.done(Duration::from_millis(24), 1, 4);
+        }
+        assert_eq!(load.hands(2), 1);
+    }
+
+    #[test]
+    fn a_pause_is_soon_forgotten() {
+        let (mut load, mut now) = (Load::default(), Instant::now());
+        assert_eq!(after(&mut load, &mut now, 4, 6, 2), 1);
+        now += Duration::from_secs(3600);
+        load.begun(now, 1);
+        assert_eq!(load.hands(2), 2, "the first after a pause");
+        assert_eq!(after(&mut load, &mut now, 4, 6, 2), 1);
+    }
+}
