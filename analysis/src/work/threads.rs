@@ -264,3 +264,90 @@ fn together(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use lightrail_topics::events::{Image, ShotData};
+    use lightrail_topics::{ImageKey, RunKey, RunNumber, TrialNumber};
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    use super::*;
+    use crate::decode::Decoder;
+    use crate::detectors::Kind;
+    use crate::pipeline::Chain;
+    use crate::simulate::{Model, Plan, Simulator};
+    use crate::trial::Parameters;
+
+    /// Says how many threads may go through the images that it is given, and holds them until it is told to let go.
+    struct Held {
+        begun: mpsc::Sender<usize>,
+        go: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl Stages for Held {
+        fn work(&self, images: &[(&Job, &Progress)], workspace: &mut Workspace) -> Vec<Result<Worked, Bad>> {
+            self.begun.send(workspace.hands).unwrap();
+            self.go.lock().unwrap().recv().unwrap();
+            images.iter().map(|_| Ok(Worked::default())).collect()
+        }
+    }
+
+    fn job() -> Arc<Job> {
+        let simulator = Simulator::new(Plan::new(Model::Jungfrau32k, 5)).unwrap();
+        let text = "[detector]\nname = 'd'\nkind = 'jungfrau'\n[spots.peakfinder8]\nthreshold = 4\n";
+        let parameters = Parameters::from_toml(text).unwrap();
+        let (shape, geometry) = (simulator.shape(), simulator.geometry());
+        let chain = Chain::compile(&parameters, shape, geometry, simulator.constants(), &[]).unwrap();
+        let run = RunKey { experiment: "mfxbench26".parse().unwrap(), run: RunNumber(1) };
+        let image = Image {
+            image: ImageKey { run, event: "1136073600-1".parse().unwrap() },
+            trial: TrialNumber(1),
+            site: "HERE".parse().unwrap(),
+            extents: Vec::new(),
+            configure: Vec::new(),
+            names_epoch: 0,
+            shot: ShotData::default(),
+        };
+        let decoder = Arc::new(Decoder::new("d", Kind::Jungfrau, &[]).unwrap());
+        Arc::new(Job { image: Arc::new(image), extents: Vec::new(), decoder, chain: Arc::new(chain) })
+    }
+
+    #[test]
+    fn two_threads_go_through_an_image_where_images_are_few_and_each_has_one_where_several_wait() {
+        let (begun, begins) = mpsc::channel();
+        let (go, held) = mpsc::channel();
+        let (done, mut dones): (_, UnboundedReceiver<Done>) = unbounded_channel();
+        let mut threads = Threads::new(Arc::new(Held { begun, go: Mutex::new(held) }), 2, done);
+        let job = job();
+        let mut tickets = 0;
+        let mut assign = |threads: &mut Threads| {
+            tickets += 1;
+            let (job, progress) = (job.clone(), Arc::new(Progress::default()));
+            let limit = Duration::from_secs(600);
+            threads.assign(Assigned { ticket: tickets, job, progress, limit });
+        };
+        let mut end = |threads: &mut Threads| {
+            go.send(()).unwrap();
+            drop(threads.free(dones.blocking_recv().unwrap()));
+        };
+        assign(&mut threads);
+        threads.dispatch().unwrap();
+        assert_eq!(begins.recv().unwrap(), 1, "of the first nothing is known yet");
+        end(&mut threads);
+        assign(&mut threads);
+        threads.dispatch().unwrap();
+        assert_eq!(begins.recv().unwrap(), 2, "nothing else is to be done");
+        assign(&mut threads);
+        threads.dispatch().unwrap();
+        assert_eq!(threads.queue.len(), 1, "both threads are at the one before");
+        assign(&mut threads);
+        end(&mut threads);
+        threads.dispatch().unwrap();
+        assert_eq!((begins.recv().unwrap(), begins.recv().unwrap()), (1, 1), "two wait, and there are two");
+        end(&mut threads);
+        end(&mut threads);
+        assert_eq!(threads.busy(), 0);
+    }
+}
