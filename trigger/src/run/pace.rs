@@ -50,9 +50,13 @@ impl Pace {
         }
     }
 
-    /// Whether planning comes before more news.
+    /// Whether planning comes before more news: however much comes, it is not put off for ever.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
-        self.at_once || self.news.is_some_and(|(first, _)| now >= first + SETTLE)
+        now >= match self.news {
+            _ if self.at_once => self.planned,
+            Some((first, _)) => first + SETTLE,
+            None => self.planned + PLANS_EVERY,
+        }
     }
 
     /// Waits until it is due; not at all where it is.
@@ -78,6 +82,10 @@ mod tests {
         assert!(pace.is_overdue(at(1)));
         pace.planned(at(2), Duration::from_micros(100), false);
         assert_eq!(pace.due(), at(1002));
+        assert!(
+            !pace.is_overdue(at(1001)) && pace.is_overdue(at(1002)),
+            "what tells nothing puts nothing off"
+        );
         pace.news(at(10));
         assert_eq!(pace.due(), at(10), "a step that takes nothing is not saved");
         pace.planned(at(110), Duration::from_millis(100), false);
