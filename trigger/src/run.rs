@@ -122,6 +122,13 @@ pub(crate) fn now() -> Millis {
     Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// Waits until then; not at all, not even for a tick of the timers, where it is past.
+async fn until(due: Instant) {
+    if Instant::now() < due {
+        tokio::time::sleep_until(due.into()).await;
+    }
+}
+
 /// Decides until `stop`. What was begun goes on without it.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), TriggerError> {
     metric::describe();
@@ -327,7 +334,7 @@ impl Service {
                     Some(Err(error)) => return Err(error.into()),
                     None => return Err(KafkaError::Fatal("reading has ended".to_owned()).into()),
                 },
-                () = pace.wait() => {
+                () = until(pace.due()) => {
                     while work.tasks.try_join_next().is_some() {}
                     let begun = Instant::now();
                     let follows = self.act(&publisher, &mut book, &mut work).await?;

@@ -14,7 +14,9 @@ pub(super) struct Load {
     begun: Option<Instant>,
     /// Seconds from one image to the next.
     between: Option<f64>,
-    /// Seconds of threads for an image.
+    /// Seconds for an image.
+    time: Option<f64>,
+    /// The same times its threads.
     work: Option<f64>,
 }
 
@@ -27,7 +29,14 @@ impl Load {
 
     /// So many images are done, which took so many threads so long.
     pub(super) fn done(&mut self, took: Duration, hands: usize, images: usize) {
+        mean(&mut self.time, took, images);
         mean(&mut self.work, took.saturating_mul(u32::try_from(hands).unwrap_or(u32::MAX)), images);
+    }
+
+    /// How many images take so long one after the other.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // what is too large for it is as many as there can be
+    pub(super) fn within(&self, limit: Duration) -> usize {
+        self.time.map_or(1, |time| (limit.as_secs_f64() / time.max(1e-9)) as usize)
     }
 
     /// How many of so many threads may go through an image at once.
@@ -82,6 +91,20 @@ mod tests {
             load.done(Duration::from_millis(24), 1, 4);
         }
         assert_eq!(load.hands(2), 1);
+    }
+
+    #[test]
+    fn as_many_images_fit_into_a_time_as_they_take() {
+        let (mut load, second) = (Load::default(), Duration::from_secs(1));
+        assert_eq!(load.within(second), 1, "nothing is known yet");
+        load.done(Duration::from_millis(80), 2, 4);
+        assert_eq!(
+            (load.within(second), load.within(second / 100)),
+            (50, 0),
+            "20 ms each, however many threads"
+        );
+        load.done(Duration::ZERO, 1, 1);
+        assert_eq!(load.within(second), 55);
     }
 
     #[test]

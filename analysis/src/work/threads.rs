@@ -83,8 +83,7 @@ pub(super) struct Threads {
     idle: Vec<Thread>,
     limit: usize,
     load: Load,
-    /// Mean time of an image, and how many may go together by it.
-    each: Option<Duration>,
+    /// How many images may go together by the time that they take.
     together: usize,
     batches: u64,
     started: usize,
@@ -94,8 +93,8 @@ impl Threads {
     /// None is started yet; `limit` of them work at a time.
     pub(super) fn new(stages: Arc<dyn Stages>, limit: usize, done: UnboundedSender<Done>) -> Self {
         let (queue, under_way, idle) = (VecDeque::new(), BTreeMap::new(), Vec::new());
-        let (load, each, together, batches, started) = (Load::default(), None, 1, 0, 0);
-        Self { stages, done, queue, under_way, idle, limit, load, each, together, batches, started }
+        let load = Load::default();
+        Self { stages, done, queue, under_way, idle, limit, load, together: 1, batches: 0, started: 0 }
     }
 
     /// An image waits for a thread; [`Self::dispatch`] gives it to one.
@@ -209,12 +208,8 @@ impl Threads {
             self.idle.push(thread);
         }
         let limit = images.iter().map(|image| image.limit).min().unwrap_or_default();
-        let each = took / u32::try_from(images.len().max(1)).unwrap_or(1);
-        let mean = self.each.map_or(each, |mean| (9 * mean + each) / 10);
-        self.each = Some(mean);
         // What waits in a batch must not come near its limit by that.
-        let fit = (limit / 10).as_nanos() / mean.as_nanos().max(1);
-        self.together = usize::try_from(fit).unwrap_or(usize::MAX).clamp(1, TOGETHER);
+        self.together = self.load.within(limit / 10).clamp(1, TOGETHER);
         let jobs = images.into_iter().filter_map(|image| Arc::into_inner(image.job));
         Freed { outcomes, begun, buffers: jobs.map(|job| job.extents).collect() }
     }

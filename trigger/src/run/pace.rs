@@ -1,14 +1,14 @@
 //! When is planned: as soon as what comes together has come, at once after a step of our own, and now and then for what follows from
-//! the time alone. Pure but for the wait: instants are arguments.
+//! the time alone. Pure: instants are arguments.
 
 use std::time::{Duration, Instant};
 
 /// What comes together is decided together: nothing has come for as long as the last step took, and for so long at most,
 const QUIET: Duration = Duration::from_millis(2);
-/// (a wait that is shorter than a tick of the timers is none: they would make one or two milliseconds of it)
-const TICK: Duration = Duration::from_millis(1);
 /// or the first of it came so long ago.
 const SETTLE: Duration = Duration::from_millis(25);
+/// What is shorter than a tick of the timers is not waited for: they would make one or two milliseconds of it.
+const TICK: Duration = Duration::from_millis(1);
 /// What follows from the time alone follows so late at most.
 const PLANS_EVERY: Duration = Duration::from_secs(1);
 
@@ -56,13 +56,6 @@ impl Pace {
             _ if self.at_once => self.planned,
             Some((first, _)) => first + SETTLE,
             None => self.planned + PLANS_EVERY,
-        }
-    }
-
-    /// Waits until it is due; not at all where it is.
-    pub(super) async fn wait(self) {
-        if Instant::now() < self.due() {
-            tokio::time::sleep_until(self.due().into()).await;
         }
     }
 }
