@@ -99,19 +99,22 @@ impl Board {
         if *site != self.site || !streams {
             return;
         }
-        let mut files = self.runs.get(run).cloned().unwrap_or_default();
+        let files = self.runs.entry(run.clone()).or_default();
         // The manifest of a closed run says what is there.
         if files.is_closed() {
             return;
         }
-        match event {
+        // Changed where it is: a run may have very many files.
+        let is_new = match event {
             FileEvent::Available(file) => {
                 let there = There { generation: Some(file.generation), size: file.size };
-                files.there.insert(file.lfn.clone(), there);
+                files.there.insert(file.lfn.clone(), there) != Some(there)
             }
-            FileEvent::Gone(file) => drop(files.there.remove(&file.lfn)),
+            FileEvent::Gone(file) => files.there.remove(&file.lfn).is_some(),
+        };
+        if is_new {
+            self.changed.insert(run.clone());
         }
-        self.put(run, files);
     }
 
     /// What a folder holds of a run that the DAQ takes.
@@ -166,7 +169,7 @@ impl Board {
             return open.collect();
         }
         // Of a run that is being taken there has to be something to be read.
-        if !files.is_closed() && files.index().is_empty() {
+        if !files.is_closed() && !files.tells() {
             return Vec::new();
         }
         let Some(trial) = self.live_trial(&run.experiment) else {

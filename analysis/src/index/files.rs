@@ -59,22 +59,20 @@ impl RunFiles {
         // Of each stream the rank of its best file, its chunk and the file: the smallest is read.
         let mut best = BTreeMap::new();
         for lfn in self.there.keys().chain(&self.growing) {
-            let is_lcls2 = lfn.file_name().rsplit_once('.').is_some_and(|(_, end)| end == "xtc2");
-            let rank = match (lfn.kind(), is_lcls2) {
-                (FileKind::Smd, _) => 0,
-                (FileKind::Idx, _) => 1,
-                (FileKind::Xtc, true) => 2,
-                _ => continue,
-            };
-            // LCLS-II follows the chunks of a stream from its first file on; of LCLS-I each has an index of its own.
-            let stream = (is_lcls2, lfn.stream(), lfn.chunk().filter(|_| !is_lcls2));
-            let this = (rank, lfn.chunk(), lfn.clone());
-            let so_far = best.entry(stream).or_insert_with(|| this.clone());
+            let Some(told) = Told::by(lfn) else { continue };
+            let this = (told.rank, lfn.chunk(), lfn.clone());
+            let so_far = best.entry(told.stream).or_insert_with(|| this.clone());
             if this < *so_far {
                 *so_far = this;
             }
         }
         best.into_values().map(|(.., lfn)| lfn).collect()
+    }
+
+    /// Whether one of them tells of images.
+    pub fn tells(&self) -> bool {
+        let is_whole = |lfn: &Lfn| matches!(lfn.kind(), FileKind::Hdf5 | FileKind::Cbf);
+        !self.index().is_empty() || self.there.keys().any(is_whole)
     }
 
     /// Images that are files of their own, by name, with their sizes.
@@ -91,6 +89,29 @@ impl RunFiles {
         let of_extent = |extent: &Extent| has(&extent.lfn, extent.offset.saturating_add(extent.length));
         joined.extents.iter().all(of_extent)
             && joined.configure.iter().all(|place| has(&place.lfn, place.offset.saturating_add(place.length)))
+    }
+}
+
+/// What a file tells as an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Which stream: LCLS-II follows the chunks of one from its first file on; of LCLS-I each has an index of its own.
+    pub(super) stream: (bool, Option<u16>, Option<u16>),
+    /// The smallest is read.
+    rank: u8,
+}
+
+impl Told {
+    /// By this file; nothing by one that is no index.
+    pub(super) fn by(lfn: &Lfn) -> Option<Self> {
+        let is_lcls2 = lfn.file_name().rsplit_once('.').is_some_and(|(_, end)| end == "xtc2");
+        let rank = match (lfn.kind(), is_lcls2) {
+            (FileKind::Smd, _) => 0,
+            (FileKind::Idx, _) => 1,
+            (FileKind::Xtc, true) => 2,
+            _ => return None,
+        };
+        Some(Self { stream: (is_lcls2, lfn.stream(), lfn.chunk().filter(|_| !is_lcls2)), rank })
     }
 }
 

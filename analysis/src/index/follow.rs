@@ -10,6 +10,9 @@ use lightrail_topics::{Event, Record, RunInTrial, Topic, Topics, decode};
 use super::board::Board;
 use super::metric;
 
+/// The most records that are taken in one step.
+const AT_ONCE: usize = 10_000;
+
 /// Follows the topics that index decides by.
 #[derive(Debug)]
 pub(super) struct Follower {
@@ -53,20 +56,24 @@ impl Follower {
         Ok(Self { reader })
     }
 
-    /// The next record, taken into the board. An error that ends following means to begin anew.
+    /// The next record, and those that have come with it, taken into the board. An error that ends following means to begin
+    /// anew.
     pub(super) async fn next(&mut self, topics: &Topics, board: &mut Board) -> Result<(), KafkaError> {
-        match self.reader.next().await {
-            Some(Ok(record)) => {
-                take_record(topics, board, &record);
-                Ok(())
+        let mut next = self.reader.next().await;
+        // Of a run of very many files each step costs as much as there are: one step for as many records as there are now.
+        for _ in 0..AT_ONCE {
+            match next {
+                Some(Ok(record)) => take_record(topics, board, &record),
+                Some(Err(error)) if error.is_retriable() => {
+                    tracing::warn!(%error, "kafka does not answer well");
+                }
+                Some(Err(error)) => return Err(error),
+                None => return Err(KafkaError::Fatal("reading has ended".to_owned())),
             }
-            Some(Err(error)) if error.is_retriable() => {
-                tracing::warn!(%error, "kafka does not answer well");
-                Ok(())
-            }
-            Some(Err(error)) => Err(error),
-            None => Err(KafkaError::Fatal("reading has ended".to_owned())),
+            let Some(more) = self.reader.next_ready() else { break };
+            next = Some(more);
         }
+        Ok(())
     }
 }
 

@@ -101,12 +101,17 @@ impl Join {
         self.streams.insert(at, stream);
         self.seen.insert(at, 0);
         self.taken.insert(at, 0);
-        // Places in it count streams.
-        self.by_event.clear();
-        self.configurations.clear();
-        self.seen.fill(0);
-        (self.late, self.twice) = (0, 0);
-        self.look();
+        self.look_anew();
+    }
+
+    /// Takes a stream out, for another one that stands for it from now on. The images that are taken stay so.
+    pub fn remove(&mut self, lfn: &Lfn) {
+        if let Some(at) = self.streams.iter().position(|stream| stream.lfn() == lfn) {
+            self.streams.remove(at);
+            self.seen.remove(at);
+            self.taken.remove(at);
+            self.look_anew();
+        }
     }
 
     /// The streams, by name.
@@ -124,12 +129,17 @@ impl Join {
         if let Some(stream) = self.streams.get_mut(at) {
             stream.forget();
             self.taken[at] = 0;
-            self.by_event.clear();
-            self.configurations.clear();
-            self.seen.fill(0);
-            (self.late, self.twice) = (0, 0);
-            self.look();
+            self.look_anew();
         }
+    }
+
+    /// Looks at all that the streams have found, for places count streams.
+    fn look_anew(&mut self) {
+        self.by_event.clear();
+        self.configurations.clear();
+        self.seen.fill(0);
+        (self.late, self.twice) = (0, 0);
+        self.look();
     }
 
     /// Takes notice of what the streams have found since.
@@ -142,8 +152,10 @@ impl Join {
                     continue;
                 }
                 places.push((at, number));
-                let is_late = number >= self.taken[at] && self.done.contains(&event.id);
-                self.late += usize::from(is_late && event.role == Role::Detector);
+                // Of an image that is whole in one stream nothing can come late.
+                let has_parts = event.role == Role::Detector && !is_in_one(&event.id);
+                let is_late = has_parts && number >= self.taken[at] && self.done.contains(&event.id);
+                self.late += usize::from(is_late);
             }
             self.seen[at] = stream.found.events.len();
         }
@@ -289,8 +301,7 @@ impl Join {
 
     /// Whether nothing more of this event can come.
     fn is_whole(&self, id: &EventId) -> bool {
-        // LCLS-I puts a whole event into one stream.
-        if matches!(id, EventId::Time { fiducial: Some(_), .. } | EventId::Frame { .. }) {
+        if is_in_one(id) {
             return true;
         }
         let places = self.by_event.get(id).map(Vec::as_slice).unwrap_or_default();
@@ -305,7 +316,7 @@ impl Join {
 
     fn joined(&mut self, id: &EventId) -> Option<Joined> {
         let places = self.by_event.get(id)?.clone();
-        let together = matches!(id, EventId::Time { fiducial: None, .. });
+        let together = !is_in_one(id);
         let mut extents = Vec::new();
         let mut shot = ShotData::default();
         let mut epochs: BTreeMap<usize, usize> = BTreeMap::new();
@@ -341,6 +352,11 @@ impl Join {
         self.configurations.insert(epochs, (places.clone(), folded));
         (places, folded)
     }
+}
+
+/// Whether all of an image is in one stream: whole images are, and LCLS-I puts a whole event into one.
+fn is_in_one(id: &EventId) -> bool {
+    matches!(id, EventId::Time { fiducial: Some(_), .. } | EventId::Frame { .. })
 }
 
 /// A hash of what decodes an image: images with the same one share their tables.

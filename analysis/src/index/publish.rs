@@ -2,6 +2,7 @@
 //! files, and publishes what is missing, each batch with its progress in one transaction. Decides nothing about when.
 
 mod read;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -16,11 +17,12 @@ use super::fit::{self, Fits, Unfit};
 use super::kept::{published_keys, read_progress};
 use super::progress::{Kept, Progress, Step};
 use super::stream::Stream;
-use super::whole::Masters;
 use super::{Join, Joined};
 use crate::config::Site;
 use crate::source::{Source, SourceError};
 use crate::trial::Parameters;
+
+use self::whole::WholeFiles;
 
 pub(super) use self::read::growing_location;
 
@@ -114,7 +116,7 @@ pub struct Publication<'p> {
     partitions: usize,
     is_resumed: bool,
     is_checked: bool,
-    masters: Masters,
+    whole: WholeFiles,
     /// How long growing files are.
     sizes: BTreeMap<Lfn, u64>,
     told: usize,
@@ -160,7 +162,7 @@ impl<'p> Publication<'p> {
             partitions,
             is_resumed: false,
             is_checked: false,
-            masters: Masters::default(),
+            whole: WholeFiles::default(),
             sizes: BTreeMap::new(),
             told: 0,
             lacking: 0,

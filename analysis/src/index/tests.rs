@@ -423,6 +423,34 @@ fn a_cut_or_damaged_small_file_gives_what_lies_before_and_says_so() {
     assert!(joined.faults()[0].contains("no service 11"), "{:?}", joined.faults());
 }
 
+#[test]
+fn a_stream_of_whole_images_is_replaced_by_one_that_has_more() {
+    let frame = |n: u64| -> Lfn { format!("/mfx/mfxx1/cbf/a-{n:04}.cbf").parse().unwrap() };
+    let stream = |numbers: &[u64]| {
+        Stream::of_whole(&frame(numbers[0]), numbers.iter().map(|n| whole::cbf(&frame(*n), 7)).collect())
+    };
+    let names = |images: Vec<Joined>| {
+        let name = |image: Joined| image.extents[0].lfn.file_name()[2..6].parse().unwrap();
+        images.into_iter().map(name).collect::<Vec<u64>>()
+    };
+    let mut join = Join::new();
+    join.add(stream(&[2, 4]));
+    assert_eq!(names(join.all()), [2, 4]);
+    let before = join.positions();
+    join.remove(&frame(2));
+    join.add(stream(&[1, 2, 3, 4, 5]));
+    assert_eq!(names(join.next(2, |_| true)), [1, 3], "those that are new, in order of their names");
+    assert_eq!(names(join.all()), [5]);
+    assert_eq!((join.count(), join.late(), join.is_done()), (5, 0, true));
+    assert_eq!(join.positions()[0].events, 5);
+    // Whoever finds more than was there then reads the images' keys.
+    let mut other = Join::new();
+    other.add(stream(&[1, 2, 4]));
+    assert!(matches!(other.resume(&before, 2), Err(Mismatch::File { .. })));
+    other.skip([2, 4].map(|n| whole::cbf(&frame(n), 7).event));
+    assert_eq!(names(other.all()), [1]);
+}
+
 mod lcls1 {
     use super::*;
     use crate::formats::xtc::tests::generate;

@@ -81,6 +81,20 @@ impl Masters {
         self.counts.insert(lfn.clone(), whole.images.len() + whole.missing.len());
     }
 
+    /// Whether all is known that masters say of a file's images, as far as can be told before the run is closed. A master that
+    /// says something of each image counts from the first file on; a file that is named as those of a master are, and says no
+    /// photon energy itself, has one that is not there yet.
+    pub fn are_known(&self, lfn: &Lfn, whole: &Whole) -> bool {
+        let mut of = self.masters.iter().filter_map(|(files, shots)| {
+            let at = files.iter().position(|file| file == lfn)?;
+            Some(shots.is_of_all() || files[..at].iter().all(|file| self.counts.contains_key(file)))
+        });
+        match of.next() {
+            Some(first) => first && of.all(|known| known),
+            None => !is_numbered(lfn) || whole.images.iter().all(|image| image.shot.photon_energy.is_some()),
+        }
+    }
+
     /// Gives images of a file what the masters say of them. Where it is not known how many images lie in the files before it,
     /// that is only what holds for all.
     pub fn complete(&self, lfn: &Lfn, images: &mut [Joined]) {
@@ -100,6 +114,13 @@ impl Masters {
             }
         }
     }
+}
+
+/// Whether a file is named as Dectris' writers name those of a master: `..._data_000001.h5`, or without `data`.
+fn is_numbered(lfn: &Lfn) -> bool {
+    let stem = lfn.file_name().split_once('.').map_or(lfn.file_name(), |(stem, _)| stem);
+    let number = stem.rsplit_once('_').map_or("", |(_, number)| number);
+    number.len() == 6 && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A file in the same folder that a link names; nothing where it lies in another.
@@ -183,5 +204,30 @@ mod tests {
         masters.count(&one, &Whole { images: vec![image(&one, 0), image(&one, 2)], missing: vec![1] });
         assert_eq!(told(&masters, &two, &[1, 2]), [(Some(5.0), Some(0.1)), (None, Some(0.1))]);
         assert_eq!(told(&masters, &lfn("other.h5"), &[0]), [(None, None)]);
+    }
+
+    #[test]
+    fn images_of_an_open_run_wait_for_what_their_master_says_of_them() {
+        let lfn = |name: &str| -> Lfn { format!("/mfx/mfxlv9518/hdf5/{name}").parse().unwrap() };
+        let file = |lfn: &Lfn, energy| {
+            let mut image = cbf(lfn, 1);
+            image.shot.photon_energy = energy;
+            Whole { images: vec![image], missing: Vec::new() }
+        };
+        let (one, two, own) = (lfn("a_data_000001.h5"), lfn("a_data_000002.h5"), lfn("run_12.h5"));
+        let mut masters = Masters::default();
+        let known = |masters: &Masters, lfn: &Lfn, energy| masters.are_known(lfn, &file(lfn, energy));
+        // By its name it has a master, unless it says all itself.
+        assert!(!known(&masters, &one, None) && known(&masters, &one, Some(9500.0)));
+        assert!(!known(&masters, &lfn("t_6_000001.h5"), None));
+        assert!(known(&masters, &own, None) && known(&masters, &lfn("a_data_00001.h5"), None));
+        let names = ["a_data_000001.h5", "a_data_000002.h5"].map(str::to_owned);
+        masters.add(&lfn("a_master.h5"), &names, Shots { energy: vec![9500.0], ..Shots::default() });
+        assert!(known(&masters, &one, None) && known(&masters, &two, None), "the same for all");
+        // Another one says something of each: of the second file when it is known how many are in the first.
+        masters.add(&lfn("b.h5"), &names, Shots { energy: vec![9500.0, 9501.0], ..Shots::default() });
+        assert!(known(&masters, &one, None) && !known(&masters, &two, None));
+        masters.count(&one, &file(&one, None));
+        assert!(known(&masters, &two, None));
     }
 }

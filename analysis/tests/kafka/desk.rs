@@ -7,7 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 use lightrail_analysis::config::Config;
 use lightrail_analysis::index;
 use lightrail_compose::{manifests, wait};
-use lightrail_topics::events::{Image, IndexState, Indexed, RunCorrected, RunManifest};
+use lightrail_topics::events::{
+    FileAvailable, FileTiming, Image, IndexState, Indexed, ManifestFile, Registration, RunCorrected,
+    RunManifest, Verified,
+};
 use lightrail_topics::kafka::{Admin, Publisher, Timeouts, read_to_end};
 use lightrail_topics::{
     Channel, Event, Generation, Message, Millis, RunKey, SiteName, SiteTopic, Topic, decode, message,
@@ -101,6 +104,15 @@ impl<'s> Desk<'s> {
             .collect())
     }
 
+    /// Waits until so many live images are published.
+    pub(crate) async fn until_published(&self, count: usize, site: &SiteName) -> Result<Vec<(i32, Image)>> {
+        wait::until(&format!("{count} images"), SOON, async || {
+            let images = self.images(SiteTopic::ImagesLive, site).await.ok()?;
+            (images.len() == count).then_some(images)
+        })
+        .await
+    }
+
     /// The newest message of each run, trial and site.
     pub(crate) async fn indexed(&self) -> Result<BTreeMap<String, Indexed>> {
         let events = self.read(Topic::ImagesIndexed).await?;
@@ -137,6 +149,27 @@ pub(crate) fn manifest(folder: &Path, run: u32, site: &SiteName, generation: u32
 
 pub(crate) fn available(manifest: &RunManifest) -> Message {
     message::run_available(manifest, "a mover", Millis(0))
+}
+
+/// That a file of a run is there.
+pub(crate) fn come(of: &RunManifest, file: &ManifestFile) -> Message {
+    let event = FileAvailable {
+        lfn: file.lfn.clone(),
+        run: of.run.clone(),
+        site: of.site.clone(),
+        generation: file.generation,
+        size: file.size,
+        checksum: None,
+        verified: Verified::Size,
+        unchecked: None,
+        url: file.url.clone(),
+        already_there: false,
+        registration: Registration::default(),
+        source_mtime: 0,
+        timing: FileTiming::default(),
+        attempt: None,
+    };
+    message::file_available(&event, "a mover", Millis(0))
 }
 
 pub(crate) fn corrected(manifest: RunManifest, number: u32) -> Message {

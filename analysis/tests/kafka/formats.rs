@@ -15,11 +15,13 @@ use hdf5_writer::{DatasetBuilder, Hdf5Builder, Hdf5Writer, WriteOptions};
 use lightrail_analysis::formats::cbf::{self, Mini};
 use lightrail_analysis::formats::xtc::{Src, Time, TypeId};
 use lightrail_analysis::frame::Shape;
-use lightrail_topics::events::{ClosedBy, Image, ManifestFile, Outcome, RunManifest, Trial};
+use lightrail_topics::events::{
+    ClosedBy, ExtentKind, Image, IndexState, ManifestFile, Outcome, RunManifest, Trial,
+};
 use lightrail_topics::{EventId, Generation, Lfn, Millis, SiteTopic};
 use sha2::{Digest as _, Sha256};
 
-use crate::desk::{Desk, available, once, run_key, serve};
+use crate::desk::{Desk, available, come, once, run_key, serve};
 use crate::play::{self, EXPERIMENT, HIT_EVERY, SIDE, SPOTS};
 use crate::stage::{SOON, Stage, on_stage, partitions};
 
@@ -142,6 +144,86 @@ async fn hdf5_and_cbf_runs_go_from_their_files_to_one_result_per_image() -> Resu
             );
             ensure!(numbers.pulse_id == pulse && result.used.is_some(), "{result:?}");
             ensure!(numbers.resolution.is_some() == (outcome == Outcome::Hit), "{result:?}");
+        }
+        ensure!(worker.is_running());
+        Ok(())
+    })
+    .await
+}
+
+/// A master file that links to `links_data_000001.h5`, `..2.h5` and one that is nowhere; what it says holds for all images.
+const MASTER: &[u8] = include_bytes!("../../src/formats/h5/tests/links_master.h5");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_streaming_whole_images_are_published_as_their_files_come() -> Result<()> {
+    on_stage(partitions(2), async |stage| {
+        const LINKED: usize = 5;
+        let applied = trial(stage)?;
+        stage.apply(&[applied]).await?;
+        let of_master = ["data_000001", "data_000002", "master"].map(|name| format!("hdf5/links_{name}.h5"));
+        let names: Vec<String> =
+            (0..IMAGES).map(|n| format!("cbf/run0033-{n:04}.cbf")).chain(of_master).collect();
+        let header = Mini { wavelength: Some(1.1), distance: Some(0.2), ..Mini::default() };
+        let run = taken(stage, 33, &names, |n, path| match n.checked_sub(IMAGES) {
+            None => {
+                let pixels: Vec<i32> = play::pixels(false).into_iter().map(i32::from).collect();
+                let shape = Shape { panels: 1, rows: SIDE, columns: SIDE };
+                Ok(fs::write(path, cbf::write("image", shape, &pixels, &header))?)
+            }
+            Some(2) => Ok(fs::write(path, MASTER)?),
+            Some(_) => {
+                let (images, side) = (LINKED as u64, SIDE as u64);
+                let pixels: Vec<u16> = (0..LINKED).flat_map(|_| play::pixels(false)).collect();
+                let data = DatasetBuilder::typed_data("entry/data/data", [images, side, side], &pixels)?;
+                let plan = Hdf5Builder::new().dataset(data).into_plan()?;
+                Ok(Hdf5Writer::new(fs::File::create(path)?, WriteOptions::default())
+                    .finish(plan)
+                    .map(drop)?)
+            }
+        })?;
+        let worker = stage.worker("a")?;
+        let desk = Desk::at(stage, 2).await?;
+        let config = || desk.config(&desk.here, "[experiments.default]\nstreaming = true");
+        let service = serve(config()?);
+        let comes = |files: &[usize]| files.iter().map(|n| come(&run, &run.files[*n])).collect();
+        let (first, second, master) = (IMAGES, IMAGES + 1, IMAGES + 2);
+        // What says no photon energy itself, and by its name has a master, waits for it; the others do not wait.
+        let frames = |from: usize, to: usize| (from..to).collect::<Vec<_>>();
+        desk.say(comes(&[vec![second], frames(10, 20)].concat())).await?;
+        let early = desk.until_published(10, &desk.here).await?;
+        ensure!(early.iter().all(|(_, image)| image.extents[0].kind == ExtentKind::Cbf), "{early:?}");
+        // Another process goes on, though what was published is no beginning of what is there now.
+        service.stop().await?;
+        desk.say(comes(&frames(0, 8))).await?;
+        let service = serve(config()?);
+        desk.until_published(18, &desk.here).await?;
+        desk.say(comes(&[master])).await?;
+        desk.until_published(18 + LINKED, &desk.here).await?;
+        desk.say(comes(&[vec![first], frames(8, 10), frames(20, IMAGES - 1)].concat())).await?;
+        desk.until_published(IMAGES - 1 + 2 * LINKED, &desk.here).await?;
+        let states: Vec<IndexState> = desk.indexed().await?.into_values().map(|of| of.state).collect();
+        ensure!(states == [IndexState::Growing], "{states:?}");
+        // The last file is told by the run alone.
+        desk.say(vec![available(&run)]).await?;
+        let all = IMAGES + 2 * LINKED;
+        desk.until_closed(33, 1, all as u64).await?;
+        let published = desk.images(SiteTopic::ImagesLive, &desk.here).await?;
+        once(&published, all)?;
+        service.stop().await?;
+        let images: Vec<Image> = published.into_iter().map(|(_, image)| image).collect();
+        let mut witness = stage.witness();
+        witness.until(all, SOON).await?;
+        witness.judge(&images)?;
+        for image in &images {
+            let numbers = &witness.of(image).numbers;
+            let is_cbf = image.extents[0].kind == ExtentKind::Cbf;
+            let (wavelength, distance) = if is_cbf { (1.1, 0.2) } else { (1.3, 0.15) };
+            let told = numbers.photon_energy.zip(numbers.detector_distance);
+            let is_near = |(energy, metres): (f64, f64)| {
+                (energy * wavelength / 12_398.419_84 - 1.0).abs() < 1e-6
+                    && (metres / distance - 1.0).abs() < 1e-6
+            };
+            ensure!(told.is_some_and(is_near), "{}: {numbers:?}", image.image);
         }
         ensure!(worker.is_running());
         Ok(())

@@ -12,12 +12,11 @@ use lightrail_analysis::trial::Parameters;
 use lightrail_compose::process::Start;
 use lightrail_compose::wait;
 use lightrail_topics::events::{
-    FileAvailable, FileTiming, Image, ImageResult, IndexState, ManifestFile, Numbers, Outcome, Registration,
-    RunIncomplete, Stage as Reached, StageTimes, Trial, Verified,
+    Image, ImageResult, IndexState, Numbers, Outcome, RunIncomplete, Stage as Reached, StageTimes, Trial,
 };
 use lightrail_topics::{Millis, SiteTopic, TrialKey, TrialNumber, message};
 
-use crate::desk::{Desk, available, corrected, events, manifest, once, run_key, serve};
+use crate::desk::{Desk, available, come, corrected, events, manifest, once, run_key, serve};
 use crate::play::{self, EXPERIMENT};
 use crate::stage::{SOON, on_stage, partitions};
 
@@ -319,40 +318,67 @@ async fn streaming_publishes_an_image_when_its_files_are_there() -> Result<()> {
         stage.apply(&[play::trial(&stage.calibration(), 1, 2, "")?]).await?;
         let files = manifest(&stage.data(), 3, &desk.there, 1)?;
         let service = serve(desk.config(&desk.there, "[experiments.default]\nstreaming = true")?);
-        let file = |file: &ManifestFile| {
-            let event = FileAvailable {
-                lfn: file.lfn.clone(),
-                run: run_key(3),
-                site: desk.there.clone(),
-                generation: file.generation,
-                size: file.size,
-                checksum: None,
-                verified: Verified::Size,
-                unchecked: None,
-                url: file.url.clone(),
-                already_there: false,
-                registration: Registration::default(),
-                source_mtime: 0,
-                timing: FileTiming::default(),
-                attempt: None,
-            };
-            message::file_available(&event, "a mover", Millis(0))
-        };
         let (small, big): (Vec<_>, Vec<_>) = files.files.iter().partition(|file| file.lfn.kind().is_index());
-        desk.say(small.iter().map(|f| file(f)).chain([file(big[0])]).collect()).await?;
+        desk.say(small.iter().map(|file| come(&files, file)).chain([come(&files, big[0])]).collect()).await?;
         // One stream's big file is missing; that nothing comes cannot be waited for, but all that came is there at the end.
-        desk.say(vec![file(big[1])]).await?;
-        wait::until("all images, before the run is closed", SOON, async || {
-            let images = desk.images(SiteTopic::ImagesLive, &desk.there).await.ok()?;
-            (images.len() == 90).then_some(())
-        })
-        .await?;
+        desk.say(vec![come(&files, big[1])]).await?;
+        desk.until_published(90, &desk.there).await?;
         let growing = desk.indexed().await?;
         let [indexed] = &growing.into_values().collect::<Vec<_>>()[..] else { anyhow::bail!("one run") };
         ensure!(indexed.state == IndexState::Growing && indexed.manifest.is_none(), "{indexed:?}");
         desk.say(vec![available(&files)]).await?;
         desk.until_closed(3, 1, 90).await?;
         once(&desk.images(SiteTopic::ImagesLive, &desk.there).await?, 90)?;
+        service.stop().await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_file_that_comes_after_its_big_one_doubles_no_piece() -> Result<()> {
+    on_stage(partitions(2), async |stage| {
+        let desk = Desk::at(stage, 2).await?;
+        stage.apply(&[play::trial(&stage.calibration(), 1, 1, "")?]).await?;
+        let folder = stage.data().join(format!("mfx/{EXPERIMENT}/xtc"));
+        std::fs::create_dir_all(folder.join("smalldata"))?;
+        let name = |chunk: u32, end: &str| format!("{EXPERIMENT}-r0012-s000-c{chunk:03}.{end}");
+        let side = u32::try_from(play::SIDE)?;
+        let setup = StreamSetup::jungfrau(EXPERIMENT, 12, 1, "jungfrau", &[0], [1, side, side]);
+        let mut writer = StreamWriter::new(setup, Vec::new(), Vec::new());
+        let at = |n: u32| Timestamp::new(8, n);
+        writer.configure(at(0))?;
+        for (n, transition) in (1..).zip([Transition::BeginRun, Transition::BeginStep, Transition::Enable]) {
+            writer.transition(transition, at(n))?;
+        }
+        let pixels = vec![9_u16; play::SIDE * play::SIDE];
+        for n in 10..50 {
+            if n == 30 {
+                let first = writer.next_chunk(at(n - 1), &name(1, "xtc2"), Vec::new())?;
+                std::fs::write(folder.join(name(0, "xtc2")), first)?;
+            }
+            let shot = Shot { segments: &[&pixels], photon_energy: None, pulse_id: 0, event_codes: &[] };
+            writer.event(at(n), &shot)?;
+        }
+        let (second, small) = writer.finish()?;
+        std::fs::write(folder.join(name(1, "xtc2")), second)?;
+        std::fs::write(folder.join("smalldata").join(name(0, "smd.xtc2")), small)?;
+        let run = manifest(&stage.data(), 12, &desk.there, 1)?;
+        let comes = |name: String| {
+            let file = run.files.iter().find(|file| file.lfn.file_name() == name).context("it is written")?;
+            anyhow::Ok(come(&run, file))
+        };
+        let service = serve(desk.config(&desk.there, "[experiments.default]\nstreaming = true")?);
+        // The big file is read, for there is no better one; then there is, and images that are in neither's first chunk.
+        desk.say(vec![comes(name(0, "xtc2"))?]).await?;
+        desk.until_published(20, &desk.there).await?;
+        desk.say(vec![comes(name(0, "smd.xtc2"))?, comes(name(1, "xtc2"))?]).await?;
+        let images = desk.until_published(40, &desk.there).await?;
+        for (_, image) in &images {
+            ensure!((image.extents.len(), image.configure.len()) == (1, 1), "{image:?}");
+        }
+        desk.say(vec![available(&run)]).await?;
+        desk.until_closed(12, 1, 40).await?;
+        once(&desk.images(SiteTopic::ImagesLive, &desk.there).await?, 40)?;
         service.stop().await
     })
     .await
@@ -390,13 +416,7 @@ async fn a_run_is_followed_while_the_daq_writes_it() -> Result<()> {
         };
         shots(10, 30)?;
         let mut service = serve(desk.config(&desk.here, experiment)?);
-        let until = async |count: usize| {
-            wait::until(&format!("{count} images"), SOON, async || {
-                let images = desk.images(SiteTopic::ImagesLive, &desk.here).await.ok()?;
-                (images.len() == count).then_some(images)
-            })
-            .await
-        };
+        let until = async |count: usize| desk.until_published(count, &desk.here).await;
         let images = until(20).await?;
         ensure!(
             images.iter().all(|(_, image)| !image.extents[0].lfn.is_in_progress()),

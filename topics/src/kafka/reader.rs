@@ -91,6 +91,11 @@ impl Reader {
     pub async fn next(&mut self) -> Option<Result<Record, KafkaError>> {
         self.records.recv().await
     }
+
+    /// The next record, if it has come already.
+    pub fn next_ready(&mut self) -> Option<Result<Record, KafkaError>> {
+        self.records.try_recv().ok()
+    }
 }
 
 impl futures::Stream for Reader {

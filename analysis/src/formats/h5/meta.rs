@@ -35,6 +35,11 @@ impl Shots {
         self.of(usize::MAX)
     }
 
+    /// Whether what it says holds for all images.
+    pub fn is_of_all(&self) -> bool {
+        [&self.energy, &self.distance, &self.fiducial].iter().all(|values| values.len() <= 1)
+    }
+
     /// Of one image.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked to be whole and small
     pub fn of(&self, image: usize) -> Shot {

@@ -1,18 +1,12 @@
-//! A run's index files, read as far as they are there: piece by piece into their streams, whole where images are whole files,
-//! the big file where its small one is damaged.
+//! A run's index files, read piece by piece into their streams as far as they are there; the big file where its small one is
+//! damaged. Files that hold whole images are read beside (`whole.rs`).
 
-use lightrail_topics::{FileKind, Generation, Lfn};
+use lightrail_topics::{Generation, Lfn};
 
-use super::super::Joined;
-use super::super::files::RunFiles;
+use super::super::files::{RunFiles, Told};
 use super::super::stream::Stream;
-use super::super::whole::{self, Whole};
 use super::{Publication, PublishFault};
 use crate::config::Site;
-use crate::formats::FormatError;
-use crate::formats::h5::H5;
-use crate::geometry::crystfel::Encoder;
-use crate::inputs;
 use crate::source::{Extent, Location, SourceError};
 
 /// The most bytes of an index file that are read at once.
@@ -29,6 +23,8 @@ impl Publication<'_> {
                     return Err(PublishFault::Registered(lfn.clone()));
                 }
                 Some(_) => {}
+                // Of an open run a better index of a stream may come when its big file is already read.
+                None if self.is_told(lfn) => {}
                 None => self.add(lfn, generation),
             }
         }
@@ -74,79 +70,13 @@ impl Publication<'_> {
         Ok(())
     }
 
-    /// Files that hold whole images; each is read once.
-    async fn read_whole(&mut self, files: &RunFiles) -> Result<(), PublishFault> {
-        let frames: Vec<Joined> = files.frames().map(|(lfn, size)| whole::cbf(lfn, size)).collect();
-        if let Some(lfn) = frames.first().map(|first| first.extents[0].lfn.clone())
-            && !self.has(&lfn)
-        {
-            self.join.add(Stream::of_whole(&lfn, frames));
-        }
-        let hdf5 = files.there.keys().filter(|lfn| lfn.kind() == FileKind::Hdf5 && !self.has(lfn));
-        let hdf5: Vec<Lfn> = hdf5.cloned().collect();
-        let encoder = if hdf5.is_empty() { None } else { self.encoder().await? };
-        let mut read = Vec::new();
-        for lfn in hdf5 {
-            let storage = self.place.source.ranged(&self.place.files.location(&lfn)).await?;
-            let (detector, name) = (self.purpose.parameters.detector.name.clone(), lfn.clone());
-            let encoder = encoder.clone();
-            let reading = tokio::task::spawn_blocking(move || {
-                let file = H5::open(storage)?;
-                let shots = file.shots(encoder.as_ref());
-                Ok((whole::hdf5(&name, &file, &detector, &shots), shots))
-            });
-            let opened = match reading.await {
-                Ok(opened) => opened.map_err(|error: FormatError| error.to_string()),
-                Err(panic) => Err(panic.to_string()),
-            };
-            match &opened {
-                Ok((Ok(whole), _)) => self.masters.count(&lfn, whole),
-                Ok((Err(FormatError::Elsewhere { files, .. }), shots)) => {
-                    self.masters.add(&lfn, files, shots.clone());
-                }
-                _ => {}
-            }
-            read.push((lfn, opened.map(|(whole, _)| whole)));
-        }
-        // A master file may be read after those that it points to.
-        for (lfn, read) in read {
-            let stream = match read {
-                Ok(Ok(Whole { mut images, missing })) => {
-                    self.masters.complete(&lfn, &mut images);
-                    let stream = Stream::of_whole(&lfn, images);
-                    match missing.len() {
-                        0 => stream,
-                        missing => stream.with_fault(format!("{missing} of its images are not stored")),
-                    }
-                }
-                // They are files of the run as well, and indexed themselves.
-                Ok(Err(FormatError::Elsewhere { files, .. })) if !files.is_empty() => {
-                    tracing::info!(file = %lfn, ?files, "only points to other files");
-                    Stream::of_whole(&lfn, Vec::new())
-                }
-                Ok(Err(error)) => Stream::of_whole(&lfn, Vec::new()).with_fault(error),
-                Err(error) => Stream::of_whole(&lfn, Vec::new()).with_fault(error),
-            };
-            self.join.add(stream.registered(files.there.get(&lfn).and_then(|file| file.generation)));
-        }
-        Ok(())
+    /// Whether the stream that a file tells is read from some file.
+    fn is_told(&self, lfn: &Lfn) -> bool {
+        let stream = |lfn: &Lfn| Told::by(lfn).map(|told| told.stream);
+        self.join.streams().iter().any(|one| stream(one.lfn()) == stream(lfn))
     }
 
-    /// Where the run's files hold the detector's distance, by the trial's geometry.
-    async fn encoder(&self) -> Result<Option<Encoder>, PublishFault> {
-        let (parameters, base) = (self.purpose.parameters.clone(), self.place.base.clone());
-        let of = self.purpose.of.clone();
-        let run = of.run.run;
-        let reading = tokio::task::spawn_blocking(move || inputs::encoder(&parameters, run, &base));
-        let why = match reading.await {
-            Ok(Ok(encoder)) => return Ok(encoder),
-            Ok(Err(error)) => error.line(),
-            Err(panic) => panic.to_string(),
-        };
-        Err(PublishFault::Refused { of, why })
-    }
-
-    fn has(&self, lfn: &Lfn) -> bool {
+    pub(super) fn has(&self, lfn: &Lfn) -> bool {
         self.join.streams().iter().any(|stream| stream.lfn() == lfn)
     }
 

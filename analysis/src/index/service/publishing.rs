@@ -29,8 +29,9 @@ pub(super) async fn publish(
         new += published.new;
         metrics::counter!(metric::IMAGES, "lane" => lane).increment(published.new);
         metrics::counter!(metric::FAULTS).increment(published.faults.len() as u64);
-        metrics::counter!(metric::LATE).increment((published.late - late) as u64);
-        late = published.late;
+        metrics::counter!(metric::LATE).increment(published.late.saturating_sub(late) as u64);
+        // A stream that is added later has all be looked at anew, and the count begin anew.
+        late = late.max(published.late);
         for fault in published.faults {
             tracing::warn!(run = %of, fault, "an index file is not whole");
         }
