@@ -4,6 +4,7 @@
 
 mod analysis;
 mod journal;
+mod memory;
 mod mover;
 mod processor;
 mod report;

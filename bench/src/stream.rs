@@ -12,6 +12,7 @@ mod watch;
 use std::time::Duration;
 
 use crate::Scope;
+use crate::memory;
 use crate::report::{Row, tell};
 use rates::Trials;
 use stand::{Crew, Stand, Taken};
@@ -23,12 +24,13 @@ const TRIALS: u32 = 220;
 
 /// What is printed with the table.
 pub(crate) fn settings() -> String {
-    "stream: jungfrau4M (8 panels of 512 x 1024) in 4 streams, 1 hit in 20, the simulator's own trial (spots and hits with the \
-     settings of the other scenarios, which is checked); one worker with a thread for each core, but for \
-     `workers` and `soak`, whose workers have one; \
-     one broker (KRaft, 1 GiB of heap), 8 partitions; powders of hits and of 1 miss in 100; the peer's threads run in the \
-     benchmark's process"
-        .to_owned()
+    format!(
+        "stream: jungfrau4M (8 panels of 512 x 1024) in 4 streams, 1 hit in 20, the simulator's own trial (spots and hits with \
+         the settings of the other scenarios, which is checked); one worker with a thread for each core, but for `workers` and \
+         `soak`, whose workers have one; one broker (KRaft, 1 GiB of heap), 8 partitions; powders of hits and of 1 miss in 100; \
+         {}; the peer's threads run in the benchmark's process",
+        memory::text()
+    )
 }
 
 pub(crate) async fn measure(scope: Scope<'_>) -> anyhow::Result<Vec<Row>> {

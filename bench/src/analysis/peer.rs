@@ -50,7 +50,7 @@ impl Peakfinder8 {
         let from = BufReader::new(child.stdout.take().context("no standard output")?);
         let shape = chain.calibration().shape();
         let asic = &chain.regions().all()[0];
-        let folder = tempfile::tempdir_in(memory()).context("no folder for frames")?;
+        let folder = tempfile::tempdir_in(crate::memory::folder()).context("no folder for frames")?;
         let radius: Vec<f32> = radii(chain);
         write(&folder.path().join("radius"), &radius)?;
         let mut peer = Self { child, to, from, folder, rows: shape.rows };
@@ -170,11 +170,6 @@ fn installed(path: &str) -> Option<PathBuf> {
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
-}
-
-/// A file system in memory, where there is one.
-fn memory() -> PathBuf {
-    Some(PathBuf::from("/dev/shm")).filter(|path| path.is_dir()).unwrap_or_else(std::env::temp_dir)
 }
 
 fn write(path: &Path, values: &[f32]) -> anyhow::Result<()> {

@@ -21,6 +21,8 @@ use lightrail_topics::{
 };
 use tempfile::TempDir;
 
+use crate::memory;
+
 /// For what takes seconds.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Drawing hundreds of images of 4 megapixels.
@@ -75,7 +77,7 @@ impl Crew {
 impl Stand {
     /// A broker with the topics that the analysis has, and a simulated run, numbered 1, in a file system in memory.
     pub(super) async fn start(taken: Taken) -> anyhow::Result<Self> {
-        let store = tempfile::tempdir_in("/dev/shm").context("no file system in memory at /dev/shm")?;
+        let store = tempfile::tempdir_in(memory::folder()).context("no folder in memory")?;
         let folder = tempfile::tempdir_in("target").context("no folder below target")?;
         eprintln!("drawing {} images of {} into memory ...", taken.different, taken.detector);
         simulate(store.path(), taken).await?;

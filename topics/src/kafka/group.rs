@@ -130,8 +130,9 @@ impl GroupReader {
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
             .set("fetch.wait.max.ms", "100")
-            // What a pause throws away has to be fetched again.
+            // What a pause throws away has to be fetched again; a queue that was full is looked at again soon, not in a second.
             .set("queued.min.messages", "10000")
+            .set("fetch.queue.backoff.ms", "20")
             .set("statistics.interval.ms", "5000");
         if let Some(instance) = &settings.instance {
             config.set("group.instance.id", instance);
