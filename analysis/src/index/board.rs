@@ -278,6 +278,28 @@ mod tests {
     }
 
     #[test]
+    fn a_publication_that_has_ended_is_not_begun_again_by_what_it_said_before() {
+        let mut board = board();
+        let run: RunKey = "mfxx1/1".parse().unwrap();
+        board.run(&RunEvent::Available(manifest("mfxx1/1", "NERSC", 1)));
+        board.put_trial(trial(1, true));
+        let said = |board: &Board| {
+            let of = RunInTrial { run: "mfxx1/1".parse().unwrap(), trial: TrialNumber(1) };
+            board.kept.of(&of).at(&"NERSC".parse().unwrap()).unwrap().clone()
+        };
+        indexed(&mut board, "NERSC", 1, None);
+        let first = said(&board);
+        let whole = board.files(&run).unwrap().manifest.clone();
+        indexed(&mut board, "NERSC", 1, whole);
+        let last = said(&board);
+        // The topic tells both once more.
+        board.kept.put(first);
+        assert_eq!(board.wanted(&run), []);
+        board.kept.put(last.clone());
+        assert_eq!(said(&board), last);
+    }
+
+    #[test]
     fn that_a_run_is_incomplete_starts_nothing_and_ends_nothing() {
         let run: RunKey = "mfxx1/1".parse().unwrap();
         let incomplete = RunEvent::Incomplete(RunIncomplete {

@@ -56,9 +56,11 @@ impl Progress {
         owner.is_some_and(|owner| owner.state == IndexState::Closed && owner.manifest.as_ref() == manifest)
     }
 
-    /// Takes a message of this run and trial.
+    /// Takes a message of this run and trial; one that is older than what its site has said says nothing.
     pub fn take(&mut self, indexed: Indexed) {
-        self.sites.insert(indexed.site.clone(), indexed);
+        if self.at(&indexed.site).is_none_or(|known| known.number <= indexed.number) {
+            self.sites.insert(indexed.site.clone(), indexed);
+        }
     }
 
     /// The next message of a site: `more` images, and how far its files are.

@@ -147,19 +147,20 @@ impl<'p> Publication<'p> {
         let id = transactional_id(&place.topics, &of);
         let publisher = Publisher::start(&place.connection, &place.topics, &id, Timeouts::default())?;
         publisher.init(place.patience).await.map_err(|error| fenced(&of, error))?;
-        let progress = read_progress(place, &of, kept).await?;
+        let topic = place.topics.name(purpose.topic.at(&place.site));
+        let admin = Admin::new(&place.connection, place.patience);
+        let (progress, partitions) =
+            tokio::try_join!(read_progress(place, &of, kept), admin.partitions(&topic))?;
         if let Some(site) = progress.owner().filter(|owner| **owner != place.site) {
             return Err(PublishFault::Elsewhere { of, site: site.clone() });
         }
-        let topic = place.topics.name(purpose.topic.at(&place.site));
-        let partitions = Admin::new(&place.connection, place.patience).partitions(&topic).await?.len();
         Ok(Self {
             place,
             purpose,
             publisher,
             progress,
             join: Join::new(),
-            partitions,
+            partitions: partitions.len(),
             is_resumed: false,
             is_checked: false,
             whole: WholeFiles::default(),
@@ -209,6 +210,11 @@ impl<'p> Publication<'p> {
             late: self.join.late(),
             lacking: self.lacking,
         })
+    }
+
+    /// What the site has said of it last.
+    pub fn said(&self) -> Option<&Indexed> {
+        self.progress.at(&self.place.site)
     }
 
     fn is_done(&self, files: &RunFiles) -> bool {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lightrail_service::settings::SecretError;
+use lightrail_topics::events::Indexed;
 use lightrail_topics::kafka::{Admin, KafkaError};
 use lightrail_topics::topic::PrefixError;
 use lightrail_topics::{RunInTrial, RunKey, SiteTopic, Topic, Topics, TrialKey};
@@ -107,7 +108,7 @@ struct Task {
     was_open: bool,
 }
 
-type Outcome = (RunInTrial, Result<(), PublishFault>);
+type Outcome = (RunInTrial, Result<Option<Indexed>, PublishFault>);
 
 impl Service {
     /// Follows and publishes; what ends it is mended by beginning anew.
@@ -183,6 +184,10 @@ impl Service {
                 taken = follower.next(&topics, &mut board) => taken?,
                 Some(ended) = running.join_next(), if !running.is_empty() => match ended {
                     Ok((of, outcome)) => {
+                        // Known at once: the run is not begun again until what it has said is read.
+                        if let Ok(Some(said)) = &outcome {
+                            board.kept.put(said.clone());
+                        }
                         let task = tasks.remove(&of);
                         self.ended(&of, task, outcome, &mut later);
                         board.touch(&of.run);
@@ -293,11 +298,11 @@ impl Service {
         &mut self,
         of: &RunInTrial,
         task: Option<Task>,
-        outcome: Result<(), PublishFault>,
+        outcome: Result<Option<Indexed>, PublishFault>,
         later: &mut BTreeMap<RunKey, Instant>,
     ) {
         let retry = match outcome {
-            Ok(()) => {
+            Ok(_) => {
                 self.said.remove(&of.run);
                 if let Some(task) = task.filter(|task| !task.was_open) {
                     metrics::histogram!(metric::RUN_SECONDS).record(task.begun.elapsed().as_secs_f64());

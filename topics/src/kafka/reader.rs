@@ -151,8 +151,6 @@ fn one_topic(
 ) -> Result<(), KafkaError> {
     let left = || deadline.saturating_duration_since(Instant::now());
     let written = Probe::new(connection, Isolation::ReadUncommitted, None, left())?;
-    // A little more, so that running out of time is told as what it is: waiting for a transaction.
-    let visible = Probe::new(connection, Isolation::ReadCommitted, None, left() + Duration::from_secs(5))?;
     let mut open: BTreeMap<i32, i64> = BTreeMap::new();
     let mut positions = Vec::new();
     let partitions = written.partitions(topic)?;
@@ -170,6 +168,11 @@ fn one_topic(
             open.insert(partition, end);
         }
     }
+    if positions.is_empty() {
+        return Ok(());
+    }
+    // A little more, so that running out of time is told as what it is: waiting for a transaction.
+    let visible = Probe::new(connection, Isolation::ReadCommitted, None, left() + Duration::from_secs(5))?;
     // Once the last stable offset has passed the end, nothing before it can still change.
     for (&partition, &end) in &open {
         while visible.watermarks(topic, partition)?.1 < end {
@@ -178,9 +181,6 @@ fn one_topic(
             }
             std::thread::park_timeout(Duration::from_millis(20));
         }
-    }
-    if positions.is_empty() {
-        return Ok(());
     }
     let consumer = assigned(connection, &positions, Isolation::ReadCommitted, true)?;
     while !open.is_empty() {

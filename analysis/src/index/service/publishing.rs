@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lightrail_topics::SiteTopic;
+use lightrail_topics::events::Indexed;
 use tokio::sync::watch;
 
 use super::super::files::RunFiles;
@@ -10,14 +11,14 @@ use super::super::metric;
 use super::super::progress::Kept;
 use super::super::publish::{Place, Publication, PublishFault, Purpose};
 
-/// Publishes a run until all of it is published; one that grows is looked at again after `pause`, and at each news of its files.
+/// Publishes a run until all of it is published, and returns what was said of it last; one that grows is looked at again after `pause`, and at each news of its files.
 pub(super) async fn publish(
     place: &Place,
     purpose: Purpose,
     kept: Kept,
     mut files: watch::Receiver<RunFiles>,
     pause: Duration,
-) -> Result<(), PublishFault> {
+) -> Result<Option<Indexed>, PublishFault> {
     let begun = Instant::now();
     let of = purpose.of.clone();
     let lane = if purpose.topic == SiteTopic::ImagesLive { "live" } else { "reprocess" };
@@ -42,12 +43,12 @@ pub(super) async fn publish(
         if published.is_done {
             let seconds = begun.elapsed().as_secs_f64();
             tracing::info!(run = %of, images = published.all, new, seconds, "run is indexed");
-            return Ok(());
+            return Ok(publication.said().cloned());
         }
         let news = files.changed();
         let growing = !present.growing.is_empty();
         tokio::select! {
-            told = news => if told.is_err() { return Ok(()) },
+            told = news => if told.is_err() { return Ok(None) },
             () = tokio::time::sleep(pause), if growing => {}
         }
     }
