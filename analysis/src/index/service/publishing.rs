@@ -11,7 +11,8 @@ use super::super::metric;
 use super::super::progress::Kept;
 use super::super::publish::{Place, Publication, PublishFault, Purpose};
 
-/// Publishes a run until all of it is published, and returns what was said of it last; one that grows is looked at again after `pause`, and at each news of its files.
+/// Publishes a run until all of it is published, and returns what was said of it last; one that grows is looked at again after
+/// `pause`, and at each news of its files.
 pub(super) async fn publish(
     place: &Place,
     purpose: Purpose,
