@@ -1,5 +1,5 @@
 //! The file system in memory on which benchmarks lay what they read and write: with large pages where `bench/run` could mount one,
-//! else `/dev/shm`. A page of 4 KiB that was never written before costs a virtual machine more than the copy into it.
+//! else `/dev/shm`, where a simulator at the beam's pace spends most of its time on new pages.
 
 use std::path::PathBuf;
 

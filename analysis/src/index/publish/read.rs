@@ -15,17 +15,17 @@ const PIECE: u64 = 16 << 20;
 impl Publication<'_> {
     /// Reads all index files as far as they are there.
     pub(super) async fn read(&mut self, files: &RunFiles) -> Result<(), PublishFault> {
-        let index: Vec<Lfn> = files.index();
-        for lfn in &index {
-            let generation = files.there.get(lfn).and_then(|file| file.generation);
-            match self.join.streams().iter().find(|stream| stream.lfn() == lfn) {
-                Some(stream) if stream.generation().is_some() && stream.generation() != generation => {
-                    return Err(PublishFault::Registered(lfn.clone()));
-                }
-                Some(_) => {}
-                // Of an open run a better index of a stream may come when its big file is already read.
-                None if self.is_told(lfn) => {}
-                None => self.add(lfn, generation),
+        let again = self.join.streams().iter().find(|stream| {
+            let there = files.there.get(stream.lfn());
+            stream.generation().is_some() && there.is_some_and(|file| file.generation != stream.generation())
+        });
+        if let Some(stream) = again {
+            return Err(PublishFault::Registered(stream.lfn().clone()));
+        }
+        for lfn in files.index() {
+            // Of an open run a better index of a stream may come when its big file is already read.
+            if !self.is_told(&lfn) {
+                self.add(&lfn, files.there.get(&lfn).and_then(|file| file.generation));
             }
         }
         self.read_whole(files).await?;

@@ -35,9 +35,9 @@ struct Read {
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error(transparent)]
-    Format(#[from] FormatError),
-    #[error("its reader has failed")]
-    Panic(#[from] tokio::task::JoinError),
+    Format(FormatError),
+    #[error("its reader has failed: {0}")]
+    Panic(tokio::task::JoinError),
 }
 
 impl Publication<'_> {
@@ -51,17 +51,14 @@ impl Publication<'_> {
             .retain(|read| files.there.contains_key(&read.lfn) && generation(&read.lfn) == read.generation);
         let mut encoder = None;
         for lfn in files.there.keys().filter(|lfn| lfn.kind() == FileKind::Hdf5) {
-            if let Some(stream) = self.join.streams().iter().find(|stream| stream.lfn() == lfn) {
-                if stream.generation().is_some() && stream.generation() != generation(lfn) {
-                    return Err(PublishFault::Registered(lfn.clone()));
-                }
-            } else if !self.whole.waiting.iter().any(|read| read.lfn == *lfn) {
-                if encoder.is_none() {
-                    encoder = Some(self.encoder().await?);
-                }
-                let read = self.read_hdf5(lfn, generation(lfn), encoder.clone().flatten()).await?;
-                self.whole.waiting.push(read);
+            if self.has(lfn) || self.whole.waiting.iter().any(|read| read.lfn == *lfn) {
+                continue;
             }
+            if encoder.is_none() {
+                encoder = Some(self.encoder().await?);
+            }
+            let read = self.read_hdf5(lfn, generation(lfn), encoder.clone().flatten()).await?;
+            self.whole.waiting.push(read);
         }
         // A master file may be read after those that it points to.
         let masters = &self.whole.masters;
