@@ -465,7 +465,7 @@ fn hash(
 ) -> ChainHash {
     let mut digest = Sha256::new();
     // The version of the definitions: raised when the same inputs would give other outcomes.
-    digest.update(b"lightrail chain 5\n");
+    digest.update(b"lightrail chain 6\n");
     // Debug text of plain data is exact: every f32 and f64 prints so that it reads back the same.
     digest.update(format!("{parameters:?}\n{shape}\n{geometry:?}\n"));
     for (name, modes) in

@@ -15,8 +15,9 @@ use crate::trial::Peakfinder8;
 
 /// Images that go together.
 pub(super) const TOGETHER: usize = 4;
-/// Parts of a detector, each with sums of its own, so that it makes no difference how many threads have done them.
-pub(super) const SHARES: usize = 2;
+/// Parts of a detector, each with sums of its own, so that it makes no difference how many threads have done them. More than two, so
+/// that of two threads the one that is let work does more of them.
+pub(super) const SHARES: usize = 4;
 
 /// Buffers of one image.
 #[derive(Clone, Debug, Default)]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 /// A pause counts for no more: after it what comes is not as seldom as all that.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// The part of all threads that images may take when they are split.
-const PART: f64 = 0.6;
+/// The part of all threads that images may take when they are split: what splitting costs must be there yet.
+const PART: f64 = 0.9;
 
 /// Means over the last ten batches or so.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,9 +76,10 @@ mod tests {
         let (mut load, mut now) = (Load::default(), Instant::now());
         assert_eq!(load.hands(2), 1, "nothing is known yet");
         assert_eq!(after(&mut load, &mut now, 17, 6, 2), 2, "a third of a thread is wanted");
-        assert_eq!(after(&mut load, &mut now, 8, 6, 2), 1, "nearly one of two");
+        assert_eq!(after(&mut load, &mut now, 9, 6, 2), 2, "two thirds of one of two");
+        assert_eq!(after(&mut load, &mut now, 6, 6, 2), 1, "one");
         assert_eq!(after(&mut load, &mut now, 4, 6, 2), 1, "more than one");
-        assert_eq!(after(&mut load, &mut now, 8, 6, 16), 10, "nearly one of sixteen");
+        assert_eq!(after(&mut load, &mut now, 10, 6, 16), 16, "less than one of sixteen");
         assert_eq!(after(&mut load, &mut now, 17, 6, 1), 1, "there is but one");
     }
 
