@@ -89,7 +89,7 @@ pub async fn again(
         let topic = SiteTopic::ImagesReprocess;
         let purpose = Purpose { of, parameters: parameters.clone(), topic, live: false, only };
         let outcome = async {
-            let mut publication = Publication::begin(place, purpose, kept.clone()).await?;
+            let mut publication = Publication::begin(place, purpose, kept.clone(), &files).await?;
             publication.go_on(&files).await
         };
         told(&run, outcome.await);

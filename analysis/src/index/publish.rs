@@ -141,33 +141,49 @@ pub struct Published {
 }
 
 impl<'p> Publication<'p> {
-    /// Fences, and reads what is published. `kept` is what is known of that; it may be old.
-    pub async fn begin(place: &'p Place, purpose: Purpose, kept: Kept) -> Result<Self, PublishFault> {
+    /// Fences, and reads what is published; the run's index files are read beside. `kept` is what is known of what is published;
+    /// it may be old.
+    pub async fn begin(
+        place: &'p Place,
+        purpose: Purpose,
+        kept: Kept,
+        files: &RunFiles,
+    ) -> Result<Self, PublishFault> {
         let of = purpose.of.clone();
         let id = transactional_id(&place.topics, &of);
         let publisher = Publisher::start(&place.connection, &place.topics, &id, Timeouts::default())?;
-        publisher.init(place.patience).await.map_err(|error| fenced(&of, error))?;
         let topic = place.topics.name(purpose.topic.at(&place.site));
-        let admin = Admin::new(&place.connection, place.patience);
-        let (progress, partitions) =
-            tokio::try_join!(read_progress(place, &of, kept), admin.partitions(&topic))?;
-        if let Some(site) = progress.owner().filter(|owner| **owner != place.site) {
-            return Err(PublishFault::Elsewhere { of, site: site.clone() });
-        }
-        Ok(Self {
+        let mut publication = Self {
             place,
             purpose,
             publisher,
-            progress,
+            progress: Progress::default(),
             join: Join::new(),
-            partitions: partitions.len(),
+            partitions: 0,
             is_resumed: false,
             is_checked: false,
             whole: WholeFiles::default(),
             sizes: BTreeMap::new(),
             told: 0,
             lacking: 0,
-        })
+        };
+        let admin = Admin::new(&place.connection, place.patience);
+        let fence = publication.publisher.clone();
+        let known = async {
+            fence.init(place.patience).await.map_err(|error| fenced(&of, error))?;
+            // Only now nobody else goes on with it.
+            Ok::<_, PublishFault>(read_progress(place, &of, kept).await?)
+        };
+        let (known, partitions, read) =
+            tokio::join!(known, admin.partitions(&topic), publication.read(files));
+        publication.progress = known?;
+        if let Some(site) = publication.progress.owner().filter(|owner| **owner != place.site) {
+            return Err(PublishFault::Elsewhere { of, site: site.clone() });
+        }
+        publication.partitions = partitions?.len();
+        // Of a run that is left to another site the files need not be here.
+        read?;
+        Ok(publication)
     }
 
     /// Reads on and publishes what is complete and there.

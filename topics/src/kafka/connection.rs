@@ -68,6 +68,8 @@ impl Connection {
             .set("socket.keepalive.enable", "true")
             // A broker that comes back is found within two seconds instead of ten.
             .set("reconnect.backoff.max.ms", "2000")
+            // librdkafka waits half of it before each further connection, also of a new client's, where nothing has failed.
+            .set("reconnect.backoff.ms", "20")
             .set("topic.metadata.refresh.interval.ms", "10000");
         for (key, value) in &self.properties {
             config.set(key, value);

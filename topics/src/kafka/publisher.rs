@@ -79,8 +79,8 @@ struct Batch {
     end: End,
 }
 
-/// The handle of a publisher. Dropping it ends the producer's thread after the batch under way.
-#[derive(Debug)]
+/// The handle of a publisher; clones are handles of the same. Dropping the last ends the producer's thread after the batch under way.
+#[derive(Clone, Debug)]
 pub struct Publisher {
     commands: mpsc::Sender<Command>,
 }

@@ -228,7 +228,8 @@ pub(super) fn assigned(
         .set("auto.offset.reset", "error")
         .set("isolation.level", isolation.as_str())
         .set("enable.partition.eof", if tell_ends { "true" } else { "false" })
-        .set("fetch.wait.max.ms", "100");
+        // A partition's end is told by a fetch that has waited for more in vain.
+        .set("fetch.wait.max.ms", if tell_ends { "10" } else { "100" });
     let consumer: BaseConsumer<Context> = config
         .create_with_context(Context::new(&connection.client_id))
         .map_err(|error| KafkaError::settings(&error))?;

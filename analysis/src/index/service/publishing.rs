@@ -23,7 +23,8 @@ pub(super) async fn publish(
     let begun = Instant::now();
     let of = purpose.of.clone();
     let lane = if purpose.topic == SiteTopic::ImagesLive { "live" } else { "reprocess" };
-    let mut publication = Publication::begin(place, purpose, kept).await?;
+    let present = files.borrow_and_update().clone();
+    let mut publication = Publication::begin(place, purpose, kept, &present).await?;
     let (mut new, mut late) = (0, 0);
     loop {
         let present = files.borrow_and_update().clone();

@@ -100,6 +100,8 @@ impl Work {
             .set("queue.buffering.max.ms", "0.5")
             // The coordinator refuses what begins while it still ends the transaction before, for a few milliseconds.
             .set("retry.backoff.ms", "5")
+            // Topics are made with their settings by those who own them.
+            .set("allow.auto.create.topics", "false")
             // The Java clients' partitioner: operators' tools put a key where we do.
             .set("partitioner", "murmur2_random")
             .set("statistics.interval.ms", "5000");
@@ -124,6 +126,7 @@ impl Work {
     pub(super) fn init(&mut self, limit: Duration) -> Result<(), PublishError> {
         self.usable()?;
         let deadline = Instant::now() + limit;
+        self.connect(deadline);
         while !self.initialised {
             let slice = SLICE.min(deadline.saturating_duration_since(Instant::now()));
             let error = match self.producer.init_transactions(slice.max(Duration::from_millis(1))) {
@@ -146,6 +149,19 @@ impl Work {
         }
         self.may_mend(deadline);
         self.settle(deadline)
+    }
+
+    /// Waits until a broker is connected: where none is, librdkafka looks for the coordinator again only after half a second. The
+    /// first answer may come from the bootstrap server's connection, which is closed thereafter; the second does not. What goes
+    /// wrong here goes wrong again in what follows, and is told there.
+    fn connect(&self, deadline: Instant) {
+        for _ in 0..2 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let slice = SLICE.min(left).max(Duration::from_millis(1));
+            if self.producer.client().fetch_metadata(Some("runs"), slice).is_err() {
+                return;
+            }
+        }
     }
 
     pub(super) fn publish(&mut self, batch: &Batch) -> Result<Vec<Placed>, PublishError> {
