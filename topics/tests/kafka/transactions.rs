@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use lightrail_compose::{Kafka, KafkaOptions, wait};
 use lightrail_topics::events::FileEvent;
 use lightrail_topics::kafka::{
-    Admin, Isolation, KafkaError, Offset, Position, PublishError, Reader, read_to_end,
+    Admin, Isolation, KafkaError, Offset, Position, PublishError, Publisher, Reader, Timeouts, read_to_end,
 };
 use lightrail_topics::{Event, Millis, Topic, TopicSpec, Topics, decode};
 use rdkafka::ClientConfig;
@@ -157,5 +157,23 @@ async fn read_process_write_commits_results_and_positions_together() -> Result<(
     let later = admin.offsets_for_time("runs", Millis(4_000_000_000_000)).await?;
     ensure!(later == [(0, 5)], "{later:?}");
     intake.reader.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_makes_no_topic_that_is_not_there() -> Result<()> {
+    let broker = vec![("auto.create.topics.enable".to_owned(), "true".to_owned())];
+    let kafka = Kafka::start(KafkaOptions { broker, ..KafkaOptions::default() }).await?;
+    let here = connection(&kafka, "test");
+    let timeouts = Timeouts { publish: Duration::from_secs(2), ..Timeouts::default() };
+    let publisher = Publisher::start(&here, &Topics::default(), "mover-a", timeouts)?;
+    publisher.init(LIMIT).await?;
+    let outcome = publisher.publish(vec![file(1)]).await;
+    ensure!(outcome.is_err(), "there is no topic for it: {outcome:?}");
+    let admin = Admin::new(&here, LIMIT);
+    for topic in ["runs", "files.available"] {
+        let found = admin.partitions(topic).await;
+        ensure!(matches!(found, Err(KafkaError::UnknownTopic(_))), "{topic}: {found:?}");
+    }
     Ok(())
 }
