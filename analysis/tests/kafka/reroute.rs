@@ -123,7 +123,8 @@ async fn from_a_worker(stops: bool) -> Result<()> {
         stage.there = Some(stage.folder().join("there"));
         let images = two_runs(stage, 300).await?;
         copy_there(stage, 1)?;
-        let worker = stage.faulty("a", "all:5")?;
+        // Slow enough that not all is done before the first is moved, however busy the machine is.
+        let worker = stage.faulty("a", "all:20")?;
         let mut witness = stage.witness();
         witness.until(200, SOON).await?;
         if stops {
