@@ -52,14 +52,15 @@ impl Alone {
         Ok(Self { store: store.to_owned(), decoder: Arc::new(decoder), chain: Arc::new(chain), powders })
     }
 
-    /// Images a second of so many threads.
+    /// Images a second of so many side by side, each with tables of its own, as workers have them.
     #[allow(clippy::cast_precision_loss)] // numbers of images
-    pub(super) fn rate(&self, images: &[Image], threads: usize) -> anyhow::Result<f64> {
+    pub(super) fn rate(all: &[Self], images: &[Image]) -> anyhow::Result<f64> {
+        let threads = all.len();
         let share = images.len() / threads;
         let begun = Instant::now();
         std::thread::scope(|scope| {
-            let parts = images.chunks(share).take(threads);
-            let all: Vec<_> = parts.map(|part| scope.spawn(|| self.work(part, TOGETHER))).collect();
+            let parts = all.iter().zip(images.chunks(share));
+            let all: Vec<_> = parts.map(|(one, part)| scope.spawn(|| one.work(part, TOGETHER))).collect();
             all.into_iter().try_for_each(|one| one.join().expect("a thread that works").map(drop))
         })?;
         Ok((share * threads) as f64 / begun.elapsed().as_secs_f64())

@@ -70,13 +70,15 @@ pub(super) async fn workers(
     rounds: usize,
 ) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    let alone = Alone::new(stand.store(), &stand.parameters()?, &images[0])?;
+    let parameters = stand.parameters()?;
     for workers in WORKERS {
+        let alone = || Alone::new(stand.store(), &parameters, &images[0]);
+        let alone = (0..workers).map(|_| alone()).collect::<anyhow::Result<Vec<_>>>()?;
         let (mut ours, mut peer) = (Vec::new(), Vec::new());
         let (mut cost, mut peers_cost, mut beside) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let before = processor::time("self")?;
-            peer.push(alone.rate(images, workers)?);
+            peer.push(Alone::rate(&alone, images)?);
             let cost_alone = processor::time("self")?.saturating_sub(before);
             peers_cost.push(cost_alone.as_secs_f64() * 1e3 / number_of(images));
             let given = trials.images(images, images.len())?;
@@ -87,7 +89,7 @@ pub(super) async fn workers(
         }
         let of = format!("workers of one thread: {workers}");
         let name =
-            format!("results committed with {of}; peer: as many threads with the same reads and kernels");
+            format!("results committed with {of}; peer: the same reads and kernels as often side by side");
         rows.push(Row::against(name, "images/s", &ours, &peer, Bar::AtLeast(0.9)));
         let name = format!("{of}; their processor time; peer: those threads'");
         rows.push(Row::against(name, "core-ms/image", &cost, &peers_cost, Bar::Told));
