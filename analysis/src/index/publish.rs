@@ -171,7 +171,7 @@ impl<'p> Publication<'p> {
         let fence = publication.publisher.clone();
         let known = async {
             fence.init(place.patience).await.map_err(|error| fenced(&of, error))?;
-            // Only now nobody else goes on with it.
+            // Only from here on what is read stays true: nobody else goes on with it.
             Ok::<_, PublishFault>(read_progress(place, &of, kept).await?)
         };
         let (known, partitions, read) =

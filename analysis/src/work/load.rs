@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// A pause counts for no more: after it what comes is not as seldom as all that.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// The part of all threads that images may take when they are split: what splitting costs must be there yet.
+/// The part of all threads' time that images may take when they are split; the rest is left for what splitting costs.
 const PART: f64 = 0.9;
 
 /// Means over the last ten batches or so.
