@@ -14,6 +14,7 @@ mod publisher;
 mod reader;
 mod served;
 mod specs;
+mod stall;
 mod taker;
 
 pub use admin::{Admin, Member};

@@ -80,12 +80,18 @@ pub(crate) async fn on_stage(
 ) -> anyhow::Result<()> {
     let mut stage = Stage::start(setup).await?;
     let outcome = body(&mut stage).await;
-    if outcome.is_err() {
+    if let Err(error) = &outcome {
+        // First, for it is what remains where a long output is cut.
+        println!("failed: {error:#}");
         for worker in &stage.workers {
             println!("{} said last:\n{}", worker.name(), tail(&worker.output(), 60));
         }
         // For whoever hunts a fault: all of it, in a folder.
         if let Some(folder) = std::env::var_os("LIGHTRAIL_KEEP_LOGS") {
+            if let Some(kafka) = &stage.own_kafka {
+                let _ =
+                    fs::write(PathBuf::from(&folder).join(format!("{}kafka.log", stage.prefix)), kafka.log());
+            }
             for worker in &stage.workers {
                 let name = format!("{}{}.log", stage.prefix, worker.name());
                 let _ = fs::write(PathBuf::from(&folder).join(name), worker.output());

@@ -165,6 +165,8 @@ async fn a_broker_that_is_killed_and_comes_back_doubles_nothing() -> Result<()> 
         witness.until(images.len(), 3 * SOON).await?;
         judge(&witness, &images)?;
         ensure!(workers.iter().all(|worker| worker.is_running()), "a worker ended");
+        let stalled = |worker: &Proc| worker.output().matches("it fetches nothing more").count();
+        println!("{} times a client had stopped fetching", workers.iter().map(|w| stalled(w)).sum::<usize>());
         let ended = |worker: &Proc| worker.output().matches("left a transaction without its end").count();
         println!(
             "{} times a worker ended what the broker had left",

@@ -1,8 +1,10 @@
 //! What librdkafka tells on the side: logs to tracing, statistics to metrics, and the last fault of the connection, so
 //! that a wrong password is named instead of a timeout.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use metrics::{counter, gauge};
 use rdkafka::ClientContext;
@@ -14,6 +16,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::error::KafkaError;
+use super::stall::Place;
 
 /// Messages that wait between the last one taken and the partition's end. Labels: client, topic, partition.
 pub const LAG: &str = "lightrail_kafka_consumer_lag";
@@ -43,6 +46,8 @@ pub(super) struct Context<R = NoGroup> {
     fault: Mutex<Option<KafkaError>>,
     /// Whether a broker was lost since somebody last asked.
     lost: AtomicBool,
+    /// Where partitions are to be fetched next of which nothing waits to be taken, as last said.
+    fetching: Mutex<Option<BTreeMap<Place, i64>>>,
     pub(super) group: R,
 }
 
@@ -54,7 +59,8 @@ impl Context {
 
 impl<R> Context<R> {
     pub(super) fn with_group(client: &str, group: R) -> Self {
-        Self { client: client.to_owned(), fault: Mutex::new(None), lost: AtomicBool::new(false), group }
+        let (fault, lost, fetching) = (Mutex::new(None), AtomicBool::new(false), Mutex::new(None));
+        Self { client: client.to_owned(), fault, lost, fetching, group }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<KafkaError>> {
@@ -79,6 +85,11 @@ impl<R> Context<R> {
     /// To be asked again.
     pub(super) fn still_lost(&self) {
         self.lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Where partitions are to be fetched next, once each time that the statistics have said it.
+    pub(super) fn take_fetching(&self) -> Option<BTreeMap<Place, i64>> {
+        self.fetching.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Something was answered: the connection works.
@@ -140,6 +151,7 @@ impl<R: Send + Sync + 'static> ClientContext for Context<R> {
                 gauge!(ROUND_TRIP, &labels).set(rtt.avg as f64 / 1e6);
             }
         }
+        let mut fetching = BTreeMap::new();
         for (name, topic) in &statistics.topics {
             for partition in topic.partitions.values().filter(|part| part.partition >= 0) {
                 if partition.consumer_lag >= 0 {
@@ -150,7 +162,15 @@ impl<R: Send + Sync + 'static> ClientContext for Context<R> {
                     ];
                     gauge!(LAG, &labels).set(partition.consumer_lag as f64);
                 }
+                if partition.desired && partition.fetch_state == "active" && partition.fetchq_cnt == 0 {
+                    fetching.insert((name.clone(), partition.partition), partition.next_offset);
+                }
             }
+        }
+        // What has waited until somebody polls again tells of another time than what the broker is asked next.
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs().cast_signed();
+        if now - statistics.time <= 2 {
+            *self.fetching.lock().unwrap_or_else(PoisonError::into_inner) = Some(fetching);
         }
     }
 }

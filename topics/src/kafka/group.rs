@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::context::{Context, Rebalances};
 use super::error::KafkaError;
 use super::reader::{fault_or, out_of_range, record, spawn};
+use super::stall::Stall;
 use crate::record::Record;
 
 /// How a group is joined.
@@ -158,6 +159,7 @@ impl GroupReader {
             pause_applied: false,
             next: BTreeMap::new(),
             last_fault: None,
+            stall: Stall::default(),
         };
         spawn("kafka-intake", move || {
             poll_loop.run();
@@ -222,6 +224,7 @@ struct PollLoop {
     next: BTreeMap<(String, i32), i64>,
     /// The last fault that was passed on, so that a broker's absence is told once and not each second.
     last_fault: Option<(KafkaError, Instant)>,
+    stall: Stall,
 }
 
 impl PollLoop {
@@ -245,6 +248,9 @@ impl PollLoop {
                 }
                 Some(Err(error)) => self.fault(&error),
             };
+            let stalled = self.stall.look(&self.consumer, self.pause_applied).err();
+            let ended = ended || stalled.is_some();
+            self.backlog.extend(stalled.map(KafkaEvent::Fault));
             if ended {
                 self.hand_on_last();
                 break;

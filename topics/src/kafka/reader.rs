@@ -16,6 +16,7 @@ use super::connection::Connection;
 use super::context::{Context, Rebalances};
 use super::error::KafkaError;
 use super::probe::Probe;
+use super::stall::Stall;
 use crate::record::Record;
 use crate::time::Millis;
 
@@ -72,11 +73,13 @@ impl Reader {
         let connection = connection.clone();
         let (sender, records) = mpsc::channel(CAPACITY);
         spawn("kafka-reader", move || {
+            let mut stall = Stall::default();
             while !sender.is_closed() {
-                let item = match consumer.poll(Duration::from_millis(100)) {
-                    None => continue,
-                    Some(Ok(message)) => Ok(record(&message)),
-                    Some(Err(error)) => Err(meaning(&connection, &consumer, &positions, &error)),
+                let item = match (consumer.poll(Duration::from_millis(100)), stall.look(&consumer, false)) {
+                    (Some(Ok(message)), _) => Ok(record(&message)),
+                    (Some(Err(error)), _) => Err(meaning(&connection, &consumer, &positions, &error)),
+                    (None, Err(stalled)) => Err(stalled),
+                    (None, Ok(())) => continue,
                 };
                 let ends = item.as_ref().is_err_and(|error| !error.is_retriable());
                 if sender.blocking_send(item).is_err() || ends {
@@ -229,7 +232,9 @@ pub(super) fn assigned(
         .set("isolation.level", isolation.as_str())
         .set("enable.partition.eof", if tell_ends { "true" } else { "false" })
         // A partition's end is told by a fetch that has waited for more in vain.
-        .set("fetch.wait.max.ms", if tell_ends { "10" } else { "100" });
+        .set("fetch.wait.max.ms", if tell_ends { "10" } else { "100" })
+        // Who reads to an end has a limit; who reads on looks whether it is still fetched.
+        .set("statistics.interval.ms", if tell_ends { "0" } else { "5000" });
     let consumer: BaseConsumer<Context> = config
         .create_with_context(Context::new(&connection.client_id))
         .map_err(|error| KafkaError::settings(&error))?;

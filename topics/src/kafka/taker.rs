@@ -18,6 +18,7 @@ use super::context::{Context, Rebalances};
 use super::error::KafkaError;
 use super::group::GroupMetadata;
 use super::reader::{fault_or, record, spawn};
+use super::stall::Stall;
 use crate::record::Record;
 use waiting::Waiting;
 
@@ -282,6 +283,7 @@ impl Taker {
             paused: paused.clone(),
             pause_applied: false,
             last_fault: None,
+            stall: Stall::default(),
         };
         spawn("kafka-taker", move || {
             poll_loop.run();
@@ -332,6 +334,7 @@ struct PollLoop {
     pause_applied: bool,
     /// The last fault that was passed on, so that a broker's absence is told once and not each second.
     last_fault: Option<(KafkaError, Instant)>,
+    stall: Stall,
 }
 
 impl PollLoop {
@@ -356,10 +359,9 @@ impl PollLoop {
             let failed = &self.consumer.context().group.failed;
             let failed = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
             // Without positions there is nothing to go on with.
-            let event = match failed {
-                Some(error) => Some(TakerEvent::Fault(KafkaError::Fatal(error.to_string()))),
-                None => event,
-            };
+            let failed = failed.map(|error| KafkaError::Fatal(error.to_string()));
+            let failed = failed.or_else(|| self.stall.look(&self.consumer, self.pause_applied).err());
+            let event = failed.map(TakerEvent::Fault).or(event);
             let ends = match &event {
                 Some(TakerEvent::Fault(error)) => !error.is_retriable(),
                 Some(TakerEvent::Fenced(_)) => true,

@@ -177,3 +177,27 @@ async fn a_publisher_makes_no_topic_that_is_not_there() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_sends_in_vain_is_given_up_once_it_has_lost_its_broker() -> Result<()> {
+    let kafka = Kafka::start(KafkaOptions::default()).await?;
+    let here = connection(&kafka, "test");
+    let timeouts = Timeouts { publish: Duration::from_secs(2), ..Timeouts::default() };
+    let publisher = Publisher::start(&here, &Topics::default(), "mover-a", timeouts)?;
+    publisher.init(LIMIT).await?;
+    // There is no topic for it.
+    for _ in 0..3 {
+        let outcome = publisher.publish(vec![file(1)]).await;
+        ensure!(matches!(outcome, Err(PublishError::Retriable(_))), "it may be made yet: {outcome:?}");
+    }
+    kafka.kill().await?;
+    kafka.restart().await?;
+    let again = || async { Some(publisher.publish(vec![file(1)]).await).filter(|it| !is_retriable(it)) };
+    let outcome = wait::until("the publisher to be given up", LIMIT, again).await?;
+    ensure!(matches!(outcome, Err(PublishError::Fatal(_))), "a new producer may do better: {outcome:?}");
+    Ok(())
+}
+
+fn is_retriable<T>(outcome: &Result<T, PublishError>) -> bool {
+    matches!(outcome, Err(PublishError::Retriable(_)))
+}

@@ -26,6 +26,10 @@ use crate::topic::Topics;
 /// How long one blocking call lasts before faults and the deadline are looked at.
 const SLICE: Duration = Duration::from_millis(500);
 
+/// A producer that has lost a broker and then sends messages in vain that often, while its coordinator answers, is given up: as
+/// with a consumer's, a partition may stay with a handle of its broker that is no more (see [`super::super::stall`]).
+const GIVEN_UP_AFTER: u32 = 2;
+
 /// What became of one message: which batch, which message of it, and where it is or why it is not.
 struct Delivery {
     batch: u64,
@@ -78,6 +82,10 @@ pub(super) struct Work {
     transactional_id: String,
     stakes: Vec<Stake>,
     initialised: bool,
+    /// Whether a broker was lost in this producer's life.
+    bereft: bool,
+    /// Messages that were sent in vain until their time was over, since the last commit.
+    late: u32,
     /// Set once: the producer can do no more, and says the same to every call.
     over: Option<PublishError>,
 }
@@ -119,6 +127,8 @@ impl Work {
             transactional_id: transactional_id.to_owned(),
             stakes,
             initialised: false,
+            bereft: false,
+            late: 0,
             over: None,
         })
     }
@@ -185,6 +195,9 @@ impl Work {
             Err(error) if error.needs_new_publisher() => Err(error),
             Err(error) => {
                 self.abort(deadline + Duration::from_secs(5))?;
+                if self.bereft && self.late >= GIVEN_UP_AFTER {
+                    return Err(self.over("again", &RdError::MessageProduction(Code::MessageTimedOut)));
+                }
                 Err(error)
             }
         }
@@ -264,6 +277,7 @@ impl Work {
                 Ok(())
             }
             Ok(Delivery { index, outcome: Err(code), .. }) => {
+                self.late += u32::from(code == Code::MessageTimedOut);
                 Err(self.unsent(index, &RdError::MessageProduction(code)))
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
@@ -316,6 +330,7 @@ impl Work {
         loop {
             let Err(error) = self.producer.commit_transaction(SLICE) else {
                 self.producer.context().common.works();
+                self.late = 0;
                 return Ok(());
             };
             match self.step(&error) {

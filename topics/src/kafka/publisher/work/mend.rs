@@ -22,6 +22,7 @@ impl Work {
         if !self.initialised || self.over.is_some() || !self.producer.context().common.take_lost() {
             return Ok(());
         }
+        self.bereft = true;
         let outcome = self.settle(Instant::now() + Duration::from_secs(5));
         if outcome.is_err() {
             self.producer.context().common.still_lost();
