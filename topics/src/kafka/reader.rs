@@ -75,11 +75,13 @@ impl Reader {
         spawn("kafka-reader", move || {
             let mut stall = Stall::default();
             while !sender.is_closed() {
-                let item = match (consumer.poll(Duration::from_millis(100)), stall.look(&consumer, false)) {
-                    (Some(Ok(message)), _) => Ok(record(&message)),
-                    (Some(Err(error)), _) => Err(meaning(&connection, &consumer, &positions, &error)),
-                    (None, Err(stalled)) => Err(stalled),
-                    (None, Ok(())) => continue,
+                let item = match stall.look(&consumer, false) {
+                    Err(stalled) => Err(stalled),
+                    Ok(()) => match consumer.poll(Duration::from_millis(100)) {
+                        None => continue,
+                        Some(Ok(message)) => Ok(record(&message)),
+                        Some(Err(error)) => Err(meaning(&connection, &consumer, &positions, &error)),
+                    },
                 };
                 let ends = item.as_ref().is_err_and(|error| !error.is_retriable());
                 if sender.blocking_send(item).is_err() || ends {
