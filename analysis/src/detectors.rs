@@ -9,12 +9,14 @@ mod common_mode;
 mod epix10ka;
 mod kind;
 mod mask;
+mod steps;
 #[cfg(test)]
 mod tests;
 
 pub use calibration::{Calibration, CalibrationError, Entry, PixelError};
 pub use kind::Kind;
 pub use mask::Mask;
+pub(crate) use steps::{Code, Steps};
 
 use crate::frame::Shape;
 

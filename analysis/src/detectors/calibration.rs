@@ -6,7 +6,7 @@
 use thiserror::Error;
 
 use super::common_mode::CommonMode;
-use super::{Constants, Kind, Mask, Modes, epix10ka};
+use super::{Constants, Kind, Mask, Modes, Steps, epix10ka};
 use crate::frame::{PixelType, Pixels, Shape};
 use crate::simd::{self, CHUNK, Level, Plain};
 use crate::trial::{self, Unit};
@@ -101,6 +101,8 @@ pub struct Calibration {
     /// Per value of the upper two bits which table; all the same where the detector has one gain.
     stage: [usize; 4],
     common_mode: Option<CommonMode>,
+    /// To which the first table is rounded, where a pixel's value depends on nothing but its own raw u16.
+    steps: Option<Steps>,
     /// Bit i: a pixel whose upper two raw bits are i is in a gain at which the common mode is seen.
     speaks: Vec<u8>,
     min_raw: f32,
@@ -120,7 +122,7 @@ impl Calibration {
         let settings = &parameters.calibration;
         check(kind, shape, constants)?;
         let mask = combine(settings, shape, constants, masks)?;
-        let (tables, stage) = tables(parameters, shape, constants, &mask)?;
+        let (mut tables, stage) = tables(parameters, shape, constants, &mask)?;
         let nothing =
             CalibrationError::NothingLeft { what: "the constants have no gain for any good pixel".into() };
         if !tables[stage[0]].iter().any(|entry| entry.scale != 0.0 && !entry.scale.is_nan()) {
@@ -133,13 +135,20 @@ impl Calibration {
             }
         };
         let saturation = settings.saturation.map_or_else(|| default_saturation(kind), |s| s as f32);
+        let common_mode = CommonMode::new(kind, settings.common_mode, settings.common_mode_max as f32);
+        let first = &mut tables[stage[0]];
+        let steps = (common_mode.is_none() && kind.writes(PixelType::U16)).then(|| Steps::of(first));
+        if let Some(steps) = steps {
+            first.iter_mut().for_each(|entry| *entry = steps.round(*entry));
+        }
         Ok(Self {
             kind,
             mask,
             tables,
             stage,
             speaks,
-            common_mode: CommonMode::new(kind, settings.common_mode, settings.common_mode_max as f32),
+            common_mode,
+            steps,
             min_raw: settings.min_raw.map_or_else(|| default_min(kind), |m| m as f32),
             saturation,
         })
@@ -219,11 +228,10 @@ impl Calibration {
         }
     }
 
-    /// The table of pixels that have not switched, and the raw values that need no second look: measured, not switched, not
-    /// saturated. `None` where a pixel's value depends on more than its own raw u16.
-    pub(crate) fn direct(&self) -> Option<(&[Entry], Plain)> {
-        (self.common_mode.is_none() && self.kind != Kind::Cspad)
-            .then(|| (self.tables[self.stage[0]].as_slice(), self.plain()))
+    /// The table of pixels that have not switched, to what it is rounded, and the raw values that need no second look: measured,
+    /// not switched, not saturated. `None` where a pixel's value depends on more than its own raw u16.
+    pub(crate) fn direct(&self) -> Option<(&[Entry], Steps, Plain)> {
+        self.steps.map(|steps| (self.tables[self.stage[0]].as_slice(), steps, self.plain()))
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // casts saturate, as is meant

@@ -93,11 +93,13 @@ fn sums(values: &[f64]) -> [f64; 3] {
     [values.iter().sum(), values.iter().map(|v| v.abs()).sum(), weighted]
 }
 
-/// Equal but for the rounding of `f32`: psana multiplies by an inverse that it has rounded.
-fn agree(ours: [f64; 3], theirs: [f64; 3], what: &str) {
+/// Equal but for the rounding of `f32`, for psana multiplies by an inverse that it has rounded; without a common mode but for that of
+/// our constants (`detectors/steps.rs`: up to 6e-5 of a value, of which sums keep a tenth).
+fn agree(mode: u8, ours: [f64; 3], theirs: [f64; 3], what: &str) {
+    let within = if mode == 0 { 1e-5 } else { 2e-7 };
     let scale = [theirs[1], theirs[1], theirs[1] * 500.0];
     for ((ours, theirs), scale) in ours.iter().zip(theirs).zip(scale) {
-        assert!((ours - theirs).abs() < 2e-7 * scale, "{what}: {ours} and {theirs}");
+        assert!((ours - theirs).abs() < within * scale, "{what}: {ours} and {theirs}");
     }
 }
 
@@ -254,7 +256,7 @@ fn a_real_jungfrau_is_calibrated_as_psana_does_it() {
         // Every mode once, all of them together on both events.
         for (mode, sums_of_psana) in psanas("jungfrau", n).filter(|(mode, _)| n == 0 || *mode == 7) {
             let chain = trial.compile(&format!("common_mode = {mode}"), setup.clone());
-            agree(sums(&values(&chain, &frame)), sums_of_psana, &format!("common mode {mode}"));
+            agree(mode, sums(&values(&chain, &frame)), sums_of_psana, &format!("common mode {mode}"));
             let outcome = chain.process(&mut Workspace::default(), &[(&frame, &shot)]).remove(0);
             assert!(outcome.is_ok());
         }
@@ -287,7 +289,7 @@ fn a_real_epix10ka_quad_is_calibrated_as_psana_does_it() {
         for (mode, sums_of_psana) in psanas("epix10ka-own", n) {
             let chain = trial.compile(&format!("common_mode = {mode}"), setup.clone());
             let what = format!("own configuration, common mode {mode}");
-            agree(sums(&values(&chain, &frame)), sums_of_psana, &what);
+            agree(mode, sums(&values(&chain, &frame)), sums_of_psana, &what);
         }
         for (i, raw) in u16s(&mut frame).iter_mut().enumerate() {
             *raw = if i % 40 == 0 { *raw } else { *raw & 0x3fff };
@@ -296,7 +298,12 @@ fn a_real_epix10ka_quad_is_calibrated_as_psana_does_it() {
         let setup = Setup { configuration: Some(Modes { shape, modes: 1, values: bits }), ..setup };
         for (mode, sums_of_psana) in psanas("epix10ka-made", n).filter(|(mode, _)| n == 0 || *mode == 7) {
             let chain = trial.compile(&format!("common_mode = {mode}"), setup.clone());
-            agree(sums(&values(&chain, &frame)), sums_of_psana, &format!("all modes, common mode {mode}"));
+            agree(
+                mode,
+                sums(&values(&chain, &frame)),
+                sums_of_psana,
+                &format!("all modes, common mode {mode}"),
+            );
         }
     }
 }

@@ -146,7 +146,8 @@ impl Chain {
         let n = parameters.profile.rings;
         let profile = (1..=n).map(|i| (rings.len() * i).div_ceil(n)).collect();
         let tiles = Tiles::new(shape, &rings, calibration.mask());
-        let ordered = calibration.direct().map(|(table, _)| Ordered::new(table, &tiles, &rings));
+        let ordered =
+            calibration.direct().map(|(table, steps, _)| Ordered::new(table, steps, &tiles, &rings));
         let (parameters, geometry) = (parameters.clone(), geometry.clone());
         Ok(Self { parameters, calibration, geometry, regions, rings, tiles, ordered, profile, hash })
     }
@@ -295,7 +296,7 @@ impl Chain {
         raw: &[&[u16]],
     ) -> Vec<Outcome> {
         let Workspace { hands, passes, shared, .. } = workspace;
-        let (Some(ordered), Some((_, plain))) = (&self.ordered, self.calibration.direct()) else {
+        let (Some(ordered), Some((_, _, plain))) = (&self.ordered, self.calibration.direct()) else {
             return Vec::new();
         };
         let direct = (ordered, plain);

@@ -9,7 +9,7 @@ use super::rings::Rings;
 use super::statistics::Ring;
 use super::tiles::{Ordered, Tile, Tiles};
 use super::{Regions, Spot};
-use crate::detectors::Calibration;
+use crate::detectors::{Calibration, Steps};
 use crate::simd::{self, Cores, Entries, LANES, LINES, Level, Line, Lines, Plain, Sides, Strays, Sums};
 use crate::trial::Peakfinder8;
 
@@ -132,7 +132,8 @@ impl Tables<'_> {
         let Self { calibration, rings, .. } = self;
         for (raw, pass) in images.iter().zip(passes.iter_mut()) {
             pass.samples.resize(rings.sampled(), 0.0);
-            simd::sample(level, raw, rings.runs(), &ordered.runs, plain, &mut pass.samples, &mut shared.odd);
+            let runs = (ordered.runs.as_slice(), ordered.steps);
+            simd::sample(level, raw, rings.runs(), runs, plain, &mut pass.samples, &mut shared.odd);
             let odd = shared.odd.drain(..).map(|number| &rings.runs()[number as usize]);
             let odd = odd.flat_map(|run| (run.pixel..).zip(run.slots));
             for (pixel, slot) in odd.chain(rings.rest().iter().copied()) {
@@ -152,7 +153,7 @@ impl Tables<'_> {
                 part.images.push((raw, cores, share));
             }
         }
-        side_by_side(hands, parts, |part| part.work(level, calibration, plain));
+        side_by_side(hands, parts, |part| part.work(level, calibration, (ordered.steps, plain)));
         for (raw, pass) in images.iter().zip(passes.iter_mut()) {
             self.end(level, parameters, &Raw { calibration, pixels: raw }, pass, shared);
         }
@@ -283,7 +284,7 @@ impl Tables<'_> {
 
 impl Part<'_> {
     /// Tile by tile: its constants are read once for all images.
-    fn work(self, level: Level, calibration: &Calibration, plain: Plain) {
+    fn work(self, level: Level, calibration: &Calibration, (steps, plain): (Steps, Plain)) {
         let Self { tiles: (tiles, lines), constants, mut images, bench } = self;
         let mut entries = constants.chunks_exact(LINES).peekable();
         for (tile, lines) in tiles.iter().zip(lines.chunks_exact(LINES)) {
@@ -295,7 +296,8 @@ impl Part<'_> {
                 simd::ask_for(&raw[tile.ahead.0..tile.ahead.1]);
                 simd::ask_for(ahead.next().unwrap_or_default());
                 simd::lay_out(level, raw, &tile.rectangle, &mut bench.raw);
-                let mut odd = simd::calibrate_lines(level, &bench.raw, constants, plain, &mut bench.values);
+                let mut odd =
+                    simd::calibrate_lines(level, &bench.raw, (constants, steps), plain, &mut bench.values);
                 while odd != 0 {
                     let line = odd.trailing_zeros() as usize;
                     odd &= odd - 1;

@@ -3,7 +3,7 @@
 
 use super::pass::SHARES;
 use super::rings::Rings;
-use crate::detectors::{Entry, Mask};
+use crate::detectors::{Code, Entry, Mask, Steps};
 use crate::frame::Shape;
 use crate::simd::{BLOCKS, Entries, LANES, LINES, Line, PIXELS, Rectangle};
 
@@ -33,6 +33,8 @@ pub(super) struct Ordered {
     pub(super) lines: Vec<Entries>,
     /// Of the samples' runs.
     pub(super) runs: Vec<Entries>,
+    /// What their codes mean.
+    pub(super) steps: Steps,
 }
 
 impl Tiles {
@@ -112,13 +114,14 @@ impl Tile {
 
 impl Ordered {
     /// Of constants in the order of memory.
-    pub(super) fn new(table: &[Entry], tiles: &Tiles, rings: &Rings) -> Self {
-        let of = |pixel: Option<usize>| pixel.map_or_else(Entry::default, |pixel| table[pixel]);
+    pub(super) fn new(table: &[Entry], steps: Steps, tiles: &Tiles, rings: &Rings) -> Self {
+        let code = |pixel: usize| steps.code(table[pixel]).unwrap_or(Code::NONE);
+        let of = |pixel: Option<usize>| pixel.map_or_else(Code::default, code);
         let lines = tiles.all.iter().flat_map(|tile| {
             (0..LINES).map(move |line| Entries::new(|pixel| of(tile.rectangle.pixel(line * LANES + pixel))))
         });
-        let runs = rings.runs().iter().map(|run| Entries::new(|lane| table[run.pixel as usize + lane]));
-        Self { lines: lines.collect(), runs: runs.collect() }
+        let runs = rings.runs().iter().map(|run| Entries::new(|lane| code(run.pixel as usize + lane)));
+        Self { lines: lines.collect(), runs: runs.collect(), steps }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::level::versions;
 use super::lines::{Entries, LANES, ask_for};
-use crate::detectors::Entry;
+use crate::detectors::{Entry, Steps};
 
 /// Pixels whose raw values are looked at together by [`calibrate`].
 pub(crate) const CHUNK: usize = 64;
@@ -67,9 +67,17 @@ versions! {
 }
 
 versions! {
-    /// `out[slot] = (raw - offset) * scale` for the pixels of all runs. Runs with an odd raw value are put into `odd` by number:
-    /// their values are to be made one by one.
-    fn sample(raw: &[u16], runs: &[Run], entries: &[Entries], plain: Plain, out: &mut [f32], odd: &mut Vec<u32>) {
+    /// `out[slot] = (raw - offset) * scale` for the pixels of all runs. Runs with an odd raw value or a pixel without a code are
+    /// put into `odd` by number: their values are to be made one by one.
+    fn sample(
+        raw: &[u16],
+        runs: &[Run],
+        constants: (&[Entries], Steps),
+        plain: Plain,
+        out: &mut [f32],
+        odd: &mut Vec<u32>,
+    ) {
+        let (entries, steps) = constants;
         for (number, (run, entries)) in (0_u32..).zip(runs.iter().zip(entries)) {
             if let Some(next) = runs.get(number as usize + AHEAD) {
                 ask_for(&raw[next.pixel as usize..][..LANES]);
@@ -78,8 +86,9 @@ versions! {
             let mut values = [0.0_f32; LANES];
             let mut any = false;
             for lane in 0..LANES {
-                values[lane] = entries.of(lane).value(f32::from(raw[lane]));
-                any |= plain.odd(raw[lane]);
+                let (entry, none) = entries.of(lane, steps);
+                values[lane] = entry.value(f32::from(raw[lane]));
+                any |= plain.odd(raw[lane]) | none;
             }
             for (slot, value) in run.slots.iter().zip(values) {
                 out[*slot as usize] = value;

@@ -9,7 +9,7 @@ use super::kernels::Plain;
 use super::level::{Level, Set};
 #[cfg(target_arch = "x86_64")]
 use super::x86;
-use crate::detectors::Entry;
+use crate::detectors::{Code, Entry, Steps};
 
 /// Pixels of a line, and lines of a block: as many as a register holds.
 pub(crate) const LANES: usize = 16;
@@ -126,29 +126,28 @@ impl Line {
     }
 }
 
-/// The constants of a line's pixels, as in [`Entry`].
+/// The constants of a line's pixels, as in [`Code`]: a cache line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub(crate) struct Entries {
-    /// ADU.
-    pub(super) offset: [f32; LANES],
-    /// Value per ADU.
-    pub(super) scale: [f32; LANES],
+    pub(super) offset: [u16; LANES],
+    pub(super) scale: [u16; LANES],
 }
 
 impl Entries {
     /// Those of sixteen pixels.
-    pub(crate) fn new(of: impl Fn(usize) -> Entry) -> Self {
+    pub(crate) fn new(of: impl Fn(usize) -> Code) -> Self {
         Self {
             offset: std::array::from_fn(|pixel| of(pixel).offset),
             scale: std::array::from_fn(|pixel| of(pixel).scale),
         }
     }
 
-    /// That of one pixel.
+    /// That of one pixel, and whether it has none of its own.
     #[inline]
-    pub(super) fn of(&self, pixel: usize) -> Entry {
-        Entry { offset: self.offset[pixel], scale: self.scale[pixel] }
+    pub(super) fn of(&self, pixel: usize, steps: Steps) -> (Entry, bool) {
+        let code = Code { offset: self.offset[pixel], scale: self.scale[pixel] };
+        (steps.entry(code), code.scale == 0 && code.offset != 0)
     }
 }
 
@@ -300,35 +299,41 @@ pub(crate) fn lay_out_plainly<T: Copy + Default>(pixels: &[T], rectangle: &Recta
     }
 }
 
-/// `out = (raw - offset) * scale` for all lines. Returns the lines with an odd raw value, a bit for each: their values are to be
-/// made one by one.
+/// `out = (raw - offset) * scale` for all lines. Returns the lines with an odd raw value or a pixel without a code, a bit for each:
+/// their values are to be made one by one.
 pub(crate) fn calibrate_lines(
     level: Level,
     raw: &Lines<u16>,
-    entries: &[Entries],
+    (entries, steps): (&[Entries], Steps),
     plain: Plain,
     out: &mut Lines<f32>,
 ) -> u64 {
     match level.0 {
-        Set::Portable => calibrate_plainly(raw, entries, plain, out),
+        Set::Portable => calibrate_plainly(raw, (entries, steps), plain, out),
         // SAFETY: `Set::Avx2` is made only where the processor says that it has AVX2.
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
-        Set::Avx2 => unsafe { x86::calibrate_avx2(raw, entries, plain, out) },
+        Set::Avx2 => unsafe { x86::calibrate_avx2(raw, (entries, steps), plain, out) },
         // SAFETY: `Set::Avx512` is made only where the processor says that it has all four parts of AVX-512.
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code)]
-        Set::Avx512 => unsafe { x86::calibrate_avx512(raw, entries, plain, out) },
+        Set::Avx512 => unsafe { x86::calibrate_avx512(raw, (entries, steps), plain, out) },
     }
 }
 
-fn calibrate_plainly(raw: &Lines<u16>, entries: &[Entries], plain: Plain, out: &mut Lines<f32>) -> u64 {
+fn calibrate_plainly(
+    raw: &Lines<u16>,
+    (entries, steps): (&[Entries], Steps),
+    plain: Plain,
+    out: &mut Lines<f32>,
+) -> u64 {
     let mut odd = 0;
     for (number, ((raw, entries), out)) in raw.iter().zip(entries).zip(out).enumerate() {
         let mut any = false;
         for lane in 0..LANES {
-            out[lane] = entries.of(lane).value(f32::from(raw[lane]));
-            any |= plain.odd(raw[lane]);
+            let (entry, none) = entries.of(lane, steps);
+            out[lane] = entry.value(f32::from(raw[lane]));
+            any |= plain.odd(raw[lane]) | none;
         }
         odd |= u64::from(any) << number;
     }

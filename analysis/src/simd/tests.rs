@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::detectors::Entry;
+use crate::detectors::{Code, Entry, Steps};
 
 /// Raw pixels of all gain stages, more often of the first, and the ends of the range.
 fn raw() -> impl Strategy<Value = u16> {
@@ -14,6 +14,12 @@ fn raw() -> impl Strategy<Value = u16> {
 fn entry() -> impl Strategy<Value = Entry> {
     let scale = prop_oneof![5 => 0.001..0.1_f32, 1 => Just(0.0_f32), 1 => Just(f32::NAN), 1 => -0.1..0.0_f32];
     (-50.0..16_000.0_f32, scale).prop_map(|(offset, scale)| Entry { offset, scale })
+}
+
+/// Codes of all kinds, and what they mean.
+fn codes(table: Vec<Entry>) -> (Steps, Vec<Code>) {
+    let steps = Steps::of(&table);
+    (steps, table.into_iter().map(|entry| steps.code(entry).unwrap_or(Code::NONE)).collect())
 }
 
 fn value() -> impl Strategy<Value = f32> {
@@ -63,25 +69,27 @@ proptest! {
         plain in plain(),
     ) {
         let (raw, table): (Vec<u16>, Vec<Entry>) = pixels.into_iter().unzip();
+        let (steps, codes) = codes(table);
         let runs: Vec<Run> = starts
             .into_iter()
             .map(|(pixel, slots)| Run { pixel, slots: slots.try_into().unwrap() })
             .collect();
         let entries: Vec<Entries> =
-            runs.iter().map(|run| Entries::new(|lane| table[run.pixel as usize + lane])).collect();
+            runs.iter().map(|run| Entries::new(|lane| codes[run.pixel as usize + lane])).collect();
         let mut expected = vec![7.0_f32; 40];
         let mut expected_odd = Vec::new();
         for (number, run) in (0_u32..).zip(&runs) {
             for (i, slot) in (run.pixel as usize..).zip(run.slots) {
-                expected[slot as usize] = table[i].value(f32::from(raw[i]));
+                expected[slot as usize] = steps.entry(codes[i]).value(f32::from(raw[i]));
             }
-            if raw[run.pixel as usize..][..LANES].iter().any(|raw| is_odd(plain, *raw)) {
+            let mut pixels = run.pixel as usize..run.pixel as usize + LANES;
+            if pixels.any(|pixel| is_odd(plain, raw[pixel]) || codes[pixel] == Code::NONE) {
                 expected_odd.push(number);
             }
         }
         for level in Level::all() {
             let (mut out, mut odd) = (vec![7.0; 40], Vec::new());
-            sample(level, &raw, &runs, &entries, plain, &mut out, &mut odd);
+            sample(level, &raw, &runs, (&entries, steps), plain, &mut out, &mut odd);
             prop_assert_eq!(bits(&out), bits(&expected), "{:?}", level);
             prop_assert_eq!(&odd, &expected_odd, "{:?}", level);
         }
@@ -96,6 +104,7 @@ proptest! {
         plain in plain(),
     ) {
         let (raw, table): (Vec<u16>, Vec<Entry>) = pixels.into_iter().unzip();
+        let (steps, codes) = codes(table);
         let rectangle = Rectangle { first, stride: 90, rows, columns, upright };
         let places: Vec<Option<usize>> = (0..PIXELS).map(|place| rectangle.pixel(place)).collect();
         let mut all: Vec<usize> = places.iter().flatten().copied().collect();
@@ -104,19 +113,21 @@ proptest! {
         prop_assert!(all.into_iter().eq(expected));
         let entries: Vec<Entries> = places
             .chunks(LANES)
-            .map(|line| Entries::new(|i| line[i].map_or_else(Entry::default, |pixel| table[pixel])))
+            .map(|line| Entries::new(|i| line[i].map_or_else(Code::default, |pixel| codes[pixel])))
             .collect();
         let of = |pixel: &Option<usize>| pixel.map_or(0, |pixel| raw[pixel]);
         let laid: Vec<u16> = places.iter().map(of).collect();
         let values: Vec<f32> =
-            places.iter().map(|p| p.map_or(0.0, |p| table[p].value(f32::from(raw[p])))).collect();
-        let odd = (0..LINES).filter(|line| laid[line * LANES..][..LANES].iter().any(|raw| is_odd(plain, *raw)));
+            places.iter().map(|p| p.map_or(0.0, |p| steps.entry(codes[p]).value(f32::from(raw[p])))).collect();
+        let none = |place: usize| places[place].is_some_and(|pixel| codes[pixel] == Code::NONE);
+        let is_odd = |place: usize| is_odd(plain, laid[place]) || none(place);
+        let odd = (0..LINES).filter(|line| (line * LANES..(line + 1) * LANES).any(is_odd));
         let odd = odd.fold(0, |odd, line| odd | 1_u64 << line);
         for level in Level::all() {
             let (mut lines, mut out) = ([[7; LANES]; LINES], [[7.0; LANES]; LINES]);
             lay_out(level, &raw, &rectangle, &mut lines);
             prop_assert_eq!(lines.as_flattened(), &laid, "{:?}", level);
-            prop_assert_eq!(calibrate_lines(level, &lines, &entries, plain, &mut out), odd, "{:?}", level);
+            prop_assert_eq!(calibrate_lines(level, &lines, (&entries, steps), plain, &mut out), odd, "{:?}", level);
             prop_assert_eq!(bits(out.as_flattened()), bits(&values), "{:?}", level);
         }
     }

@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 
 use super::kernels::Plain;
 use super::lines::{Cores, Entries, LANES, Line, Lines, PARTS, Rectangle, Side, Sides, Strays};
+use crate::detectors::Steps;
 
 type Row = [__m256i; LANES];
 
@@ -66,18 +67,24 @@ fn halves(r: &[__m256i]) -> [__m256i; 8] {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) fn calibrate_avx512(
     raw: &Lines<u16>,
-    entries: &[Entries],
+    (entries, steps): (&[Entries], Steps),
     plain: Plain,
     out: &mut Lines<f32>,
 ) -> u64 {
     let (from, count) = range(plain);
+    let (shift, base) = (_mm_cvtsi32_si128(steps.shift.cast_signed()), _mm512_set1_epi32(scaled(steps)));
     let mut odd = 0;
     for (number, ((raw, entries), out)) in raw.iter().zip(entries).zip(out).enumerate() {
-        let raw = load_raw(raw);
-        let adc = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(raw));
-        let value = _mm512_mul_ps(_mm512_sub_ps(adc, load16(&entries.offset)), load16(&entries.scale));
-        store16(out, value);
-        let any = _mm256_cmpge_epu16_mask(_mm256_sub_epi16(raw, from), count) != 0;
+        let (raw, offset, scale) = (load_raw(raw), load_raw(&entries.offset), load_raw(&entries.scale));
+        let adc = _mm512_sll_epi32(_mm512_cvtepu16_epi32(raw), shift);
+        let above = _mm512_cvtepi32_ps(_mm512_sub_epi32(adc, _mm512_cvtepu16_epi32(offset)));
+        let has = _mm256_test_epi16_mask(scale, scale);
+        let scale = _mm512_slli_epi32::<{ Steps::ROUNDED }>(_mm512_cvtepu16_epi32(scale));
+        let scale = _mm512_castsi512_ps(_mm512_maskz_add_epi32(has, scale, base));
+        store16(out, _mm512_mul_ps(above, scale));
+        let any = _mm256_cmpge_epu16_mask(_mm256_sub_epi16(raw, from), count)
+            | _mm256_mask_test_epi16_mask(!has, offset, offset)
+            != 0;
         odd |= u64::from(any) << number;
     }
     odd
@@ -86,23 +93,30 @@ pub(super) fn calibrate_avx512(
 #[target_feature(enable = "avx2")]
 pub(super) fn calibrate_avx2(
     raw: &Lines<u16>,
-    entries: &[Entries],
+    (entries, steps): (&[Entries], Steps),
     plain: Plain,
     out: &mut Lines<f32>,
 ) -> u64 {
     let (from, count) = range(plain);
+    let (shift, base) = (_mm_cvtsi32_si128(steps.shift.cast_signed()), _mm256_set1_epi32(scaled(steps)));
+    let zero = _mm256_setzero_si256();
     let mut odd = 0;
     for (number, ((raw, entries), out)) in raw.iter().zip(entries).zip(out).enumerate() {
-        let raw = load_raw(raw);
-        for (half, raw) in
-            [_mm256_castsi256_si128(raw), _mm256_extracti128_si256::<1>(raw)].into_iter().enumerate()
-        {
-            let adc = _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(raw));
-            let (offset, scale) = (load8(&entries.offset, half), load8(&entries.scale, half));
-            store8(out, half, _mm256_mul_ps(_mm256_sub_ps(adc, offset), scale));
+        let (raw, offset, scale) = (load_raw(raw), load_raw(&entries.offset), load_raw(&entries.scale));
+        let (raws, offsets, scales) = (wide(raw), wide(offset), wide(scale));
+        for half in 0..2 {
+            let adc = _mm256_sll_epi32(raws[half], shift);
+            let above = _mm256_cvtepi32_ps(_mm256_sub_epi32(adc, offsets[half]));
+            let has_none = _mm256_cmpeq_epi32(scales[half], zero);
+            let scale =
+                _mm256_add_epi32(_mm256_slli_epi32::<{ Steps::ROUNDED.cast_signed() }>(scales[half]), base);
+            let scale = _mm256_castsi256_ps(_mm256_andnot_si256(has_none, scale));
+            store8(out, half, _mm256_mul_ps(above, scale));
         }
         let above = _mm256_sub_epi16(raw, from);
-        let any = _mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_max_epu16(above, count), above)) != 0;
+        let is_odd = _mm256_cmpeq_epi16(_mm256_max_epu16(above, count), above);
+        let none = _mm256_andnot_si256(_mm256_cmpeq_epi16(offset, zero), _mm256_cmpeq_epi16(scale, zero));
+        let any = _mm256_movemask_epi8(_mm256_or_si256(is_odd, none)) != 0;
         odd |= u64::from(any) << number;
     }
     odd
@@ -114,6 +128,20 @@ pub(super) fn calibrate_avx2(
 fn range(plain: Plain) -> (__m256i, __m256i) {
     let count = plain.to.wrapping_sub(plain.from);
     (_mm256_set1_epi16(plain.from.cast_signed()), _mm256_set1_epi16(count.cast_signed()))
+}
+
+/// What makes scales of their codes, for distances in steps of the offset: a power of two goes from one to the other, so that
+/// the product is the same.
+fn scaled(steps: Steps) -> i32 {
+    (steps.base - (steps.shift << 23)).cast_signed()
+}
+
+/// Sixteen numbers of 16 bits as 32 bits, the lower eight first.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn wide(numbers: __m256i) -> [__m256i; 2] {
+    let halves = [_mm256_castsi256_si128(numbers), _mm256_extracti128_si256::<1>(numbers)];
+    halves.map(|half| _mm256_cvtepu16_epi32(half))
 }
 
 #[inline]

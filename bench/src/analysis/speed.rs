@@ -18,7 +18,7 @@ const FRAMES: usize = 64;
 /// Every so many of them is a hit, as in a good run.
 const HIT_EVERY: usize = 10;
 /// Bytes per pixel that are read at least: raw data, and a batch's constants.
-const CONSTANTS: usize = 8;
+const CONSTANTS: usize = 4;
 const BATCH: usize = 8;
 
 pub(super) fn measure(quick: bool) -> anyhow::Result<Vec<Row>> {
