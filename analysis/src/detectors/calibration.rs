@@ -139,7 +139,9 @@ impl Calibration {
         let first = &mut tables[stage[0]];
         let steps = (common_mode.is_none() && kind.writes(PixelType::U16)).then(|| Steps::of(first));
         if let Some(steps) = steps {
-            first.iter_mut().for_each(|entry| *entry = steps.round(*entry));
+            for entry in first {
+                *entry = steps.round(*entry);
+            }
         }
         Ok(Self {
             kind,
