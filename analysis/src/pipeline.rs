@@ -10,6 +10,7 @@ mod hands;
 mod hit;
 mod pass;
 pub mod peakfinder8;
+pub(crate) mod places;
 mod powder;
 mod regions;
 mod rings;

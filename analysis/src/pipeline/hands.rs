@@ -4,6 +4,8 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use super::places::PLACES;
+
 /// Has all parts done by so many threads, this one among them. One that cannot be started is done without; a part's panic is this
 /// thread's.
 pub(super) fn side_by_side<T: Send>(hands: usize, parts: Vec<T>, work: impl Fn(T) + Sync) {
@@ -15,9 +17,19 @@ pub(super) fn side_by_side<T: Send>(hands: usize, parts: Vec<T>, work: impl Fn(T
             work(part);
         }
     };
+    if helpers == 0 {
+        return hand();
+    }
+    let _here = PLACES.stay();
+    let helper = || {
+        let _elsewhere = PLACES.take();
+        hand();
+    };
     thread::scope(|scope| {
-        let start = |_| thread::Builder::new().name("hand".to_owned()).spawn_scoped(scope, hand).ok();
+        let start = |_| thread::Builder::new().name("hand".to_owned()).spawn_scoped(scope, helper).ok();
         let helpers: Vec<_> = (0..helpers).filter_map(start).collect();
+        // Those that begin beside this one go away from here, for which they have to have begun.
+        thread::yield_now();
         hand();
         for helper in helpers {
             helper.join().unwrap_or_else(|panic| resume_unwind(panic));

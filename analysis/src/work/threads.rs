@@ -14,6 +14,7 @@ use super::line::Ticket;
 use super::load::Load;
 use super::stages::{Bad, Job, Progress, Stages, Worked};
 use crate::pipeline::Workspace;
+use crate::pipeline::places::PLACES;
 
 /// The most images that go together.
 pub(super) const TOGETHER: usize = 4;
@@ -229,12 +230,14 @@ fn run(stages: &dyn Stages, inbox: &std_mpsc::Receiver<Batch>, done: &UnboundedS
         let tickets: Vec<Ticket> = images.iter().map(|image| image.ticket).collect();
         let work: Vec<(&Job, &Progress)> =
             images.iter().map(|image| (&*image.job, &*image.progress)).collect();
+        let place = PLACES.take();
         let mut outcomes = together(stages, &work, &mut workspace);
         if outcomes.is_none() && work.len() > 1 {
             // Each for itself shows which one it is.
             let each = work.iter().map(|work| together(stages, std::slice::from_ref(work), &mut workspace));
             outcomes = Some(each.flat_map(Option::unwrap_or_default).collect());
         }
+        drop(place);
         let outcomes = tickets.into_iter().zip(outcomes.unwrap_or_default()).collect();
         let took = begun.elapsed();
         if done.send(Done { outcomes, begun, took, batch: number, images, hands, thread }).is_err() {
