@@ -2,6 +2,7 @@
 //! checksums compared; new names at the destination. What it fails at is tried again, as a careful script would.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
@@ -33,6 +34,9 @@ impl Route {
 pub(super) const AT_ONCE: usize = 8;
 /// Tries per file.
 const TRIES: u32 = 3;
+/// How long a try may take, and so much longer for each of so many bytes: a copy that hangs would never say so.
+const PATIENCE: Duration = Duration::from_secs(20);
+const SLOWEST: u64 = 4 << 20;
 
 /// Copies the files and says how that went, and what failed on the way; the clock begins at the call. A file that failed
 /// for good leaves the course without an end.
@@ -45,12 +49,16 @@ pub(super) async fn copy(route: &Route, files: &[(Lfn, u64)]) -> anyhow::Result<
     let wanted = files.len();
     let mut course = Course { ended: Some(now()), ..Course::default() };
     let mut failures = Vec::new();
-    let mut copies = futures::stream::iter(files)
-        .map(|(lfn, size)| {
-            let (from, to) = (route.source(&lfn), route.destination(&lfn));
-            async move { several(&from, &to).await.map(|(arrived, failures)| (size, arrived, failures)) }
-        })
-        .buffer_unordered(AT_ONCE);
+    let mut copies =
+        futures::stream::iter(files)
+            .map(|(lfn, size)| {
+                let (from, to) = (route.source(&lfn), route.destination(&lfn));
+                let limit = PATIENCE + Duration::from_secs(size / SLOWEST);
+                async move {
+                    several(&from, &to, limit).await.map(|(arrived, failures)| (size, arrived, failures))
+                }
+            })
+            .buffer_unordered(AT_ONCE);
     while let Some(copied) = copies.next().await {
         let (size, arrived, failed) = copied?;
         failures.extend(failed);
@@ -65,10 +73,10 @@ pub(super) async fn copy(route: &Route, files: &[(Lfn, u64)]) -> anyhow::Result<
 }
 
 /// Whether the file arrived in the end, and what failed before.
-async fn several(from: &str, to: &str) -> anyhow::Result<(bool, Vec<String>)> {
+async fn several(from: &str, to: &str, limit: Duration) -> anyhow::Result<(bool, Vec<String>)> {
     let mut failures = Vec::new();
     for attempt in 1..=TRIES {
-        match one(from, to, attempt > 1).await? {
+        match one(from, to, attempt > 1, limit).await? {
             None => return Ok((true, failures)),
             Some(failure) => failures.push(format!("try {attempt}: {failure}")),
         }
@@ -77,13 +85,16 @@ async fn several(from: &str, to: &str) -> anyhow::Result<(bool, Vec<String>)> {
 }
 
 /// What went wrong, if anything. A second try has to overwrite what the first one left.
-async fn one(from: &str, to: &str, overwrite: bool) -> anyhow::Result<Option<String>> {
+async fn one(from: &str, to: &str, overwrite: bool, limit: Duration) -> anyhow::Result<Option<String>> {
     let mut command = tokio::process::Command::new("xrdcp");
     command.env(RESOLVER.0, RESOLVER.1);
     command.args(["--nopbar", "--tpc", "only", "--cksum", "adler32:source"]);
     command.args(overwrite.then_some("--force")).args([from, to]);
-    let output =
-        command.stdin(Stdio::null()).kill_on_drop(true).output().await.context("cannot run xrdcp")?;
+    let ends = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let Ok(output) = tokio::time::timeout(limit, ends).await else {
+        return Ok(Some(format!("xrdcp of {from} was ended: it was not done after {} s", limit.as_secs())));
+    };
+    let output = output.context("cannot run xrdcp")?;
     let said = String::from_utf8_lossy(&output.stderr);
     Ok((!output.status.success()).then(|| format!("xrdcp of {from} failed: {}", said.trim())))
 }
@@ -94,6 +105,16 @@ mod tests {
     use crate::logbook::{Logbook, LogbookOptions};
     use crate::play::{Play, Stage, same_bytes};
     use crate::{Cluster, ClusterOptions};
+
+    /// A program that does not end is ended, and that is said.
+    #[tokio::test]
+    async fn a_copy_that_hangs_is_ended_and_told_of() {
+        // A door that takes connections and never answers.
+        let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let from = format!("root://{}//a", door.local_addr().unwrap());
+        let failure = one(&from, "root://localhost:1//b", false, Duration::from_millis(500)).await.unwrap();
+        assert!(failure.unwrap().contains("was ended"));
+    }
 
     /// What is played into the stores can be copied through both doors, and arrives as it was.
     #[tokio::test(flavor = "multi_thread")]
